@@ -1,0 +1,269 @@
+"""The settings: `Settings`, what they cost at most (`MemoryCeiling`), and the `CommandLine` they came by.
+
+The one idea: a `Settings` that exists is valid, however it was made. Each field carries its kind, default and
+help, and everything else is derived from the fields. Opening what the settings name is left to `application`;
+only that a certificate can be read is looked at while loading, where the message can name the flag.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from server.settings import sources
+from server.settings.kinds import (
+    FILE,
+    GIB,
+    HOST,
+    KIB,
+    LISTEN_ADDRESS,
+    MIB,
+    ORIGIN,
+    Address,
+    Count,
+    Seconds,
+    Size,
+    Switch,
+    choice,
+    is_loopback,
+)
+from server.settings.sources import Given, Option, SettingsError, setting
+
+DESCRIPTION = "A streaming server: Server-Sent Events and WebSocket rooms."
+
+CONNECTION_OVERHEAD = 64 * KIB
+"""Bytes a connection may hold beside its subscription: head, write remainder, unsent kernel send buffer."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCeiling:
+    """The most memory the buffers of these settings can take, in bytes; what is really used is far less."""
+
+    max_connections: int
+    max_topics: int
+    per_connection: int
+    per_topic: int
+
+    @property
+    def connections(self) -> int:
+        return self.max_connections * self.per_connection
+
+    @property
+    def history(self) -> int:
+        return self.max_topics * self.per_topic
+
+    @property
+    def total(self) -> int:
+        return self.connections + self.history
+
+    def describe(self) -> str:
+        """Three lines: connections, history and total, for people and in bytes."""
+        connections = f"{self.max_connections} x {_human(self.per_connection)}"
+        history = f"{self.max_topics} x {_human(self.per_topic)}"
+        return "\n".join(
+            (
+                "memory ceiling (if every buffer were full at once)",
+                f"  connections  {connections} = {_human(self.connections)} ({self.connections} bytes)",
+                f"  history      {history} = {_human(self.history)} ({self.history} bytes)",
+                f"  total        {_human(self.total)} ({self.total} bytes)",
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator may choose, checked. Durations are in seconds, sizes in bytes.
+
+    Raises SettingsError for a value out of bounds, a certificate without its key (or the reverse), and an
+    address outside loopback without `insecure`.
+    """
+
+    bind: tuple[Address, ...] = setting(
+        (Address("127.0.0.1", 8000),),
+        LISTEN_ADDRESS,
+        "address to listen on; port 0 picks a free one",
+        repeatable=True,
+    )
+    certfile: str | None = setting(
+        None, FILE, "certificate chain in PEM for TLS, with --keyfile", optional=True
+    )
+    keyfile: str | None = setting(None, FILE, "private key in PEM for TLS, with --certfile", optional=True)
+    allow_origin: tuple[str, ...] = setting(
+        (), ORIGIN, "origin whose pages may use this server, beside its own; * for any", repeatable=True
+    )
+    allow_host: tuple[str, ...] = setting(
+        (), HOST, "name a Host header may have on a loopback address, beside localhost", repeatable=True
+    )
+    insecure: bool = setting(False, Switch(), "listen outside loopback although there is no authentication")
+    heartbeat: float = setting(15.0, Seconds(), "silence on a stream after which a heartbeat is sent")
+    write_deadline: float = setting(
+        30.0, Seconds(), "time a reader may take none of what it is sent before it is disconnected"
+    )
+    drain_seconds: float = setting(
+        25.0, Seconds(zero=True), "time over which open streams are ended on shutdown"
+    )
+    drain_notice: float = setting(
+        0.0, Seconds(zero=True), "time to go on accepting after shutdown was asked for"
+    )
+    max_body: int = setting(1 * MIB, Size(), "largest body of a request that is read whole")
+    max_connections: int = setting(10_000, Count(), "most connections open at once")
+    max_topics: int = setting(10_000, Count(), "most topics kept at once")
+    keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
+    log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
+
+    capacity: int = setting(1_000, Count(), "messages that wait in a subscription", fixed=True)
+    capacity_bytes: int = setting(1 * MIB, Size(), "bytes that wait in a subscription", fixed=True)
+    history: int = setting(1_000, Count(), "messages kept of a topic", fixed=True)
+    history_seconds: float = setting(
+        300.0, Seconds(most=86_400.0), "age up to which messages of a topic are kept", fixed=True
+    )
+    history_bytes: int = setting(8 * MIB, Size(), "bytes kept of a topic", fixed=True)
+
+    def __post_init__(self) -> None:
+        for name, option in declared_options().items():
+            value = sources.check_value(option, name, getattr(self, name))
+            object.__setattr__(self, name, value)
+        _check_together({name: getattr(self, name) for name in declared_options()}, lambda name: name)
+
+    @classmethod
+    def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
+        """The settings of a command line; see `CommandLine.load`, which also knows where each came from."""
+        return CommandLine.load(argv, environ).settings
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
+        """The settings of the environment alone, for a process whose command line is not ours."""
+        return _settings_of(sources.read_environment(settable_options(), environ))
+
+    def memory_ceiling(self) -> MemoryCeiling:
+        """What all connections and all topics can hold together: the sum of every bounded buffer."""
+        return MemoryCeiling(
+            max_connections=self.max_connections,
+            max_topics=self.max_topics,
+            per_connection=self.capacity_bytes + CONNECTION_OVERHEAD,
+            per_topic=self.history_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What a command line asked for: the settings, where each was `given`, whether only to `check` them."""
+
+    settings: Settings
+    check: bool
+    given: Mapping[str, Given]
+
+    @classmethod
+    def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "CommandLine":
+        """Read flags (`argv` without the program's name), variables and the file of `--config`.
+
+        Raises SettingsError for whatever is wrong; `--help` and `--version` print and raise SystemExit(0).
+        """
+        options = settable_options()
+        arguments = sources.parse_arguments(options, DESCRIPTION, argv)
+        if "version" in arguments:
+            print(f"sluiceway {_version()}")
+            raise SystemExit(0)
+        from_file = sources.read_file(options, arguments.config) if "config" in arguments else {}
+        from_environment = sources.read_environment(options, environ)
+        given = from_file | from_environment | sources.read_flags(options, arguments)
+        return cls(_settings_of(given), "check" in arguments, given)
+
+    @classmethod
+    def load_or_exit(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "CommandLine":
+        """`load`, but what is wrong is printed to stderr as argparse would, and raises SystemExit(2)."""
+        try:
+            return cls.load(argv, environ)
+        except SettingsError as error:
+            parser = sources.make_parser(settable_options(), DESCRIPTION)
+            print(f"{parser.format_usage()}{parser.prog}: error: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    def describe(self) -> str:
+        """The effective settings, one a line with where each came from, and the memory ceiling."""
+        return "\n".join(
+            [
+                *(self._describe_one(name, option) for name, option in declared_options().items()),
+                "",
+                self.settings.memory_ceiling().describe(),
+            ]
+        )
+
+    def _describe_one(self, name: str, option: Option) -> str:
+        given = self.given.get(name)
+        source = f"{given.where}, {given.name}" if given else "fixed" if option.fixed else "default"
+        return f"{name} = {option.show(getattr(self.settings, name))}  ({source})"
+
+
+def declared_options() -> dict[str, Option]:
+    """Every field of Settings by name, in the order of the declaration."""
+    return {each.name: each.metadata["option"] for each in fields(Settings)}
+
+
+def settable_options() -> dict[str, Option]:
+    """Those that have a flag, a variable and a key."""
+    return {name: option for name, option in declared_options().items() if not option.fixed}
+
+
+def _settings_of(given: Mapping[str, Given]) -> Settings:
+    values: dict[str, Any] = {name: each.value for name, each in given.items()}
+    defaults = {name: option.default for name, option in declared_options().items()}
+
+    def named(name: str) -> str:
+        return given[name].name if name in given else sources.flag(name)
+
+    _check_together(defaults | values, named)
+    for name in ("certfile", "keyfile"):
+        if name in values:
+            _require_readable(values[name], named(name))
+    return Settings(**values)
+
+
+def _check_together(values: Mapping[str, Any], named: Callable[[str], str]) -> None:
+    """What no field can see alone. `named` gives the name a setting has where it was given."""
+    certfile, keyfile = values["certfile"], values["keyfile"]
+    if (certfile is None) != (keyfile is None):
+        given, missing = ("certfile", "keyfile") if keyfile is None else ("keyfile", "certfile")
+        raise SettingsError(
+            f"{named(given)}: '{values[given]}' is of no use without {named(missing)}: TLS needs both files"
+        )
+    if not values["bind"]:
+        raise SettingsError(f"{named('bind')}: at least one address is needed")
+    outside = [address for address in values["bind"] if not is_loopback(address.host)]
+    if outside and not values["insecure"]:
+        raise SettingsError(
+            f"{named('bind')}: '{outside[0]}' can be reached from other machines, and there is no "
+            "authentication yet: anyone who reaches it may publish and read. Bind a loopback address such as "
+            "127.0.0.1:8000, or go on with --insecure (SLUICEWAY_INSECURE=1, insecure = true)"
+        )
+
+
+def _require_readable(file: str, name: str) -> None:
+    # Looked at, not opened: opening would consume a pipe, as a shell's <(...) gives.
+    path = Path(file)
+    if not path.exists():
+        raise SettingsError(f"{name}: '{path}' does not exist; a readable PEM file is wanted")
+    if path.is_dir():
+        raise SettingsError(f"{name}: '{path}' is a directory; a readable PEM file is wanted")
+    if not os.access(path, os.R_OK):
+        raise SettingsError(f"{name}: '{path}' may not be read by this user; a readable PEM file is wanted")
+
+
+def _human(size: int) -> str:
+    """`size` bytes to three digits, for people."""
+    for unit, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}" if size < 1000 * factor else f"{size / factor:.0f} {unit}"
+    return f"{size} bytes"
+
+
+def _version() -> str:
+    # Imported late: it costs more than the rest of this package together.
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version("sluiceway")
+    except PackageNotFoundError:
+        return "unknown"
