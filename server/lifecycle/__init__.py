@@ -1,0 +1,27 @@
+"""What is open, and why it ended: streams, their scopes and close reasons, the registry.
+
+Used by everything above.
+"""
+
+from .reasons import CloseReason, reconnects
+from .registry import (
+    STREAM_KINDS,
+    ConnectionKind,
+    OpenStream,
+    Registry,
+    StreamKind,
+    WriteDeadlineError,
+)
+from .request_head import RequestHead
+
+__all__ = [
+    "STREAM_KINDS",
+    "CloseReason",
+    "ConnectionKind",
+    "OpenStream",
+    "Registry",
+    "RequestHead",
+    "StreamKind",
+    "WriteDeadlineError",
+    "reconnects",
+]

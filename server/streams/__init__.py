@@ -1,0 +1,17 @@
+"""HTTP response bodies that stream, and what keeps them alive."""
+
+from .events import EventServices, EventStream, closing_event, refused_events
+from .heartbeats import Heartbeats
+from .responses import PulledBody, PulledRequest, StreamBody, StreamingConnection
+
+__all__ = [
+    "EventServices",
+    "EventStream",
+    "Heartbeats",
+    "PulledBody",
+    "PulledRequest",
+    "StreamBody",
+    "StreamingConnection",
+    "closing_event",
+    "refused_events",
+]

@@ -1,0 +1,1 @@
+"""Wire formats: values in, bytes out and back.  Pure: no input or output, no framework."""

@@ -1,0 +1,88 @@
+"""The history of one topic: its newest messages, bounded by number, age and bytes together."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+
+import trio
+
+from .message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLimits:
+    """What a topic keeps: the most messages, seconds and bytes.  Whatever is reached first evicts the oldest."""
+
+    messages: int = 1000
+    seconds: float = 300.0
+    size: int = 8 * 1024 * 1024
+
+
+class History:
+    """The buffered messages of a topic, oldest first."""
+
+    __slots__ = ("_limits", "_messages", "evicted", "floor", "seq", "size")
+
+    def __init__(self, limits: HistoryLimits, floor: int) -> None:
+        """`floor` is the offset up to which nothing is known of the topic: what it may have held has been forgotten."""
+        self._limits = limits
+        self._messages: deque[Message] = deque()
+        self.floor = floor
+        """Offset of the newest message that is gone."""
+        self.seq = 0
+        """`seq` of the newest message ever."""
+        self.evicted = 0
+        """How many are gone."""
+        self.size = 0
+        """Bytes that the buffered messages are reckoned at."""
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def first(self) -> Message | None:
+        """The oldest buffered message."""
+        return self._messages[0] if self._messages else None
+
+    @property
+    def last(self) -> Message | None:
+        """The newest buffered message."""
+        return self._messages[-1] if self._messages else None
+
+    def append(self, message: Message) -> None:
+        """Add the newest message, and evict what no longer fits.  The newest itself may be too large to stay."""
+        self._messages.append(message)
+        self.seq = message.seq
+        self.size += message.size
+        self.prune()
+
+    def prune(self) -> None:
+        """Evict what is over the limits now."""
+        limits = self._limits
+        oldest = trio.current_time() - limits.seconds
+        messages = self._messages
+        while messages and (
+            len(messages) > limits.messages or self.size > limits.size or messages[0].stored_at < oldest
+        ):
+            gone = messages.popleft()
+            self.size -= gone.size
+            self.floor = gone.id.offset
+            self.evicted += 1
+
+    def after(self, offset: int, limit: int) -> list[Message]:
+        """At most `limit` messages behind `offset`, oldest first."""
+        start = self._index_after(offset)
+        return list(islice(self._messages, start, start + limit))
+
+    def _index_after(self, offset: int) -> int:
+        messages = self._messages
+        low, high = 0, len(messages)
+        while low < high:
+            middle = (low + high) // 2
+            if messages[middle].id.offset <= offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low

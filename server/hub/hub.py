@@ -1,0 +1,220 @@
+"""The hub: every topic of this process, who listens to it, and the loop that tells them.
+
+Delivery is one synchronous pass over a topic's subscriptions.  It awaits nothing and nobody, so no subscription, however
+slow, holds up another one or the publisher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from ..lifecycle import CloseReason
+from .broker import Page, TopicsFullError
+from .brokers.memory import MemoryBroker
+from .cursor import Cursor
+from .message import Draft, Form, Message
+from .subscription import Sink, Subscription
+
+_FORGET_PAUSE = 1.0
+"""Seconds between two searches for topics that can be forgotten, since each looks at all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubLimits:
+    """What a subscription may have waiting, and how many topics there may be."""
+
+    capacity: int = 1000
+    capacity_bytes: int = 1024 * 1024
+    max_topics: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as it stands."""
+
+    topic: str
+    subscribers: int
+    first: Cursor | None
+    last: Cursor | None
+    buffered: int
+
+
+class _Topic:
+    __slots__ = ("name", "subscriptions", "watched")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # A dict for its order and its cheap removal; the values say nothing.
+        self.subscriptions: dict[Subscription, None] = {}
+        self.watched: trio.Event | None = None
+
+
+class Hub:
+    """Publish and subscribe.  Holds nothing open: it needs no closing."""
+
+    def __init__(self, broker: MemoryBroker, limits: HubLimits) -> None:
+        self._broker = broker
+        self._limits = limits
+        self._topics: dict[str, _Topic] = {}
+        self._forget_at = 0.0
+        self.published = 0
+        self.delivered = 0
+        """Messages given to a subscription, counted for each."""
+        self.dropped = 0
+        """Messages that ended a subscription since they did not fit, counted for each."""
+        self.buffered_bytes = 0
+        """Bytes waiting for subscribers, over all subscriptions."""
+        broker.attach(self._deliver)
+
+    def admit(self, name: str) -> None:
+        """Make sure that there is a topic `name`, forgetting one that nobody uses if need be.
+
+        Raises:
+            TopicsFullError: there is no room for it.
+        """
+        if name in self._topics:
+            return
+        if len(self._topics) >= self._limits.max_topics:
+            self._forget_unused()
+        if len(self._topics) >= self._limits.max_topics:
+            raise TopicsFullError(name)
+        self._topics[name] = _Topic(name)
+
+    # Publishing
+
+    async def publish(self, drafts: Sequence[Draft]) -> list[Message]:
+        """Publish `drafts` in order, all or nothing.  They are in history and on their way when it returns.
+
+        A cancellation takes effect before anything is published, or not at all: what is returned was published.
+
+        Raises:
+            TopicsFullError: a topic is new and there is no room for it.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        for draft in drafts:
+            self.admit(draft.topic)
+        messages = await self._broker.publish(drafts)
+        # The pass may have been long: let others run, though not be cancelled between a message and its answer.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return messages
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        self.published += len(messages)
+        for message in messages:
+            subscriptions = self._topics[message.topic].subscriptions
+            ended = [subscription for subscription in subscriptions if not subscription.offer(message)]
+            self.delivered += len(subscriptions) - len(ended)
+            for subscription in ended:
+                del subscriptions[subscription]
+
+    # Subscribing
+
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        after: Cursor | None,
+        catch_up: bool,
+        form: Form,
+        sink: Sink,
+        close: Callable[[CloseReason], object],
+    ) -> Subscription:
+        """A subscription to `topic`, to be entered with `with`.
+
+        Args:
+            after: with `catch_up`, the cursor behind which it begins; None for the beginning of history.
+            catch_up: whether to read history first.  Otherwise it begins with what is published from now on.
+            form: how items are turned into bytes for `sink`.
+            sink: where frames may leave without waiting, while nothing is queued.
+            close: called at most a few times, with the reason, when the subscription cannot go on.  Must not wait.
+
+        Raises:
+            TopicsFullError: the topic is new and there is no room for it.
+        """
+        self.admit(topic)
+        return Subscription(
+            self,
+            topic,
+            after,
+            catch_up=catch_up,
+            start=self._start(topic, after) if catch_up else self._broker.head,
+            form=form,
+            sink=sink,
+            close=close,
+            capacity=self._limits.capacity,
+            capacity_bytes=self._limits.capacity_bytes,
+        )
+
+    def _start(self, topic: str, after: Cursor | None) -> Cursor:
+        head = self._broker.head
+        if after is not None and after.epoch == head.epoch and after.offset <= head.offset:
+            return after
+        first = self._broker.history(topic).first
+        return Cursor(head.epoch, first.offset - 1) if first else head
+
+    async def _replay(self, topic: str, after: Cursor | None, limit: int) -> Page:
+        return await self._broker.replay(topic, after, limit)
+
+    def _join(self, subscription: Subscription) -> None:
+        self.admit(subscription.topic)
+        topic = self._topics[subscription.topic]
+        topic.subscriptions[subscription] = None
+        if topic.watched is not None:
+            topic.watched.set()
+            topic.watched = None
+
+    def _leave(self, subscription: Subscription) -> None:
+        topic = self._topics.get(subscription.topic)
+        if topic is not None:
+            topic.subscriptions.pop(subscription, None)
+
+    async def wait_watched(self, topic: str) -> None:
+        """Wait until somebody is subscribed to `topic`."""
+        self.admit(topic)
+        entry = self._topics[topic]
+        if entry.subscriptions:
+            await trio.lowlevel.checkpoint()
+            return
+        if entry.watched is None:
+            entry.watched = trio.Event()
+        await entry.watched.wait()
+
+    # Looking
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions are live."""
+        return sum(len(topic.subscriptions) for topic in self._topics.values())
+
+    @property
+    def history_bytes(self) -> int:
+        """Bytes that all histories together are reckoned at."""
+        return self._broker.size
+
+    def watchers(self, topic: str) -> int:
+        """How many subscriptions `topic` has."""
+        entry = self._topics.get(topic)
+        return len(entry.subscriptions) if entry else 0
+
+    def topic(self, name: str) -> TopicInfo | None:
+        """The topic as it stands, None where it has never been used."""
+        if name not in self._topics:
+            return None
+        kept = self._broker.history(name)
+        return TopicInfo(name, self.watchers(name), kept.first, kept.last, kept.buffered)
+
+    def topic_names(self) -> Iterator[str]:
+        """Every topic in use, in no order."""
+        return iter(self._topics)
+
+    def _forget_unused(self) -> None:
+        if trio.current_time() < self._forget_at:
+            return
+        self._forget_at = trio.current_time() + _FORGET_PAUSE
+        unused = [t.name for t in self._topics.values() if not t.subscriptions and t.watched is None]
+        for name in unused:
+            if self._broker.forget(name):
+                del self._topics[name]

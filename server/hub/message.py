@@ -1,0 +1,114 @@
+"""What flows through the hub: messages, and the notices that stand between them.
+
+A message is immutable and is turned into bytes once for each wire form, however many subscribers there are.  A *form* is a
+plain function from an item to bytes; the function itself is the key of the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .cursor import Cursor
+
+OVERHEAD = 512
+"""Bytes that a message costs beyond its text, measured roughly: objects, cursor, cached frame heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message before the broker has given it a place.
+
+    `data` is JSON on one line, or, where `text` is true, text as it came.  `retry` is in milliseconds.
+    """
+
+    topic: str
+    data: str
+    event: str | None = None
+    retry: int | None = None
+    text: bool = False
+
+
+class Message:
+    """One immutable entry of a topic.
+
+    `seq` counts the topic's messages from 1 without holes; `time` is Unix time, for display; `stored_at` is Trio's
+    clock, for age; `size` is in bytes, what it is reckoned at wherever bytes are bounded.
+    """
+
+    __slots__ = ("_frames", "data", "event", "id", "retry", "seq", "size", "stored_at", "text", "time", "topic")
+
+    def __init__(self, draft: Draft, id: Cursor, seq: int, time: float, stored_at: float) -> None:
+        self.topic = draft.topic
+        self.data = draft.data
+        self.event = draft.event
+        self.retry = draft.retry
+        self.text = draft.text
+        self.id = id
+        self.seq = seq
+        self.time = time
+        self.stored_at = stored_at
+        # The text, and one cached frame of it.
+        self.size = 2 * len(draft.data.encode()) + OVERHEAD
+        self._frames: dict[Form, bytes] = {}
+
+    def without_retry(self) -> Message:
+        """The same message as history keeps it: a `retry` is for the connections of its moment."""
+        if self.retry is None:
+            return self
+        draft = Draft(self.topic, self.data, self.event, None, self.text)
+        return Message(draft, self.id, self.seq, self.time, self.stored_at)
+
+    def frame(self, form: Form) -> bytes:
+        """This message in `form`, made at the first call."""
+        frame = self._frames.get(form)
+        if frame is None:
+            frame = self._frames[form] = form(self)
+        return frame
+
+
+GapReason = Literal["evicted", "overflow", "epoch", "limit", "purged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Messages that a subscriber will not get.  `id` stands just before the first message that follows.
+
+    `topics` names each topic with the number missed, None where it is not known.
+    """
+
+    id: Cursor
+    reason: GapReason
+    topics: tuple[tuple[str, int | None], ...]
+    size: int = OVERHEAD
+
+    def frame(self, form: Form) -> bytes:
+        """This gap in `form`."""
+        return form(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing has happened, and the connection stands."""
+
+    size: int = 0
+
+    def frame(self, form: Form) -> bytes:
+        """A heartbeat in `form`."""
+        return form(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """No bytes of its own: what the kernel did not take of the frame before is waiting to be written."""
+
+    size: int = 0
+
+    def frame(self, form: Form) -> bytes:  # noqa: ARG002 - the same in every form
+        """Nothing."""
+        return b""
+
+
+Item = Message | Gap | Heartbeat | Flush
+Form = Callable[[Message | Gap | Heartbeat], bytes]

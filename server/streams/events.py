@@ -1,0 +1,114 @@
+"""Event streams: a subscription of the hub as Server-Sent Events.
+
+The stream's whole life is `EventStream.run`, which the connection awaits once the response is its own: everything it
+holds is opened there with `with`, and however it ends, it ends through the registry with one reason.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from ..hub import Cursor, Form, Hub, Item
+from ..lifecycle import CloseReason, Registry, RequestHead, reconnects
+from ..transport import ByteStream, DrainGate
+from ..wire import json_text, sse
+from .forms import EVENT_FORMS, framed
+from .heartbeats import Heartbeats
+
+JOINED_BYTES = 64 * 1024
+"""What is waiting is joined into writes of about this size."""
+FIRST_RETRY_MS = (1000, 5000)
+"""Between which every stream's reconnection time is drawn, so that a crash brings no herd."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventServices:
+    """What event streams need of the server."""
+
+    hub: Hub
+    registry: Registry
+    heartbeats: Heartbeats
+    gate: DrainGate
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """One subscriber over HTTP: `topic`, from `after` on where `catch_up` is true (None: all that is kept), else live."""
+
+    services: EventServices
+    head: RequestHead
+    topic: str
+    after: Cursor | None
+    catch_up: bool
+
+    async def run(self, stream: ByteStream) -> None:
+        """Write the stream until it ends.  Returning means that the answer is complete.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone, or was too slow; the answer is to be cut off.
+        """
+        services = self.services
+        form = EVENT_FORMS[stream.framing]
+        with services.registry.open_stream("events", self.head) as opened:
+            try:
+                with (
+                    opened.hold("subscription"),
+                    services.hub.subscribe(
+                        self.topic,
+                        after=self.after,
+                        catch_up=self.catch_up,
+                        form=form,
+                        sink=stream,
+                        close=opened.close,
+                    ) as subscription,
+                    services.heartbeats.keep(subscription),
+                ):
+                    opened.on_end(subscription.end)
+                    first = sse.encode_event(
+                        id=str(subscription.start), retry=random.randint(*FIRST_RETRY_MS)
+                    )
+                    await stream.send_all(framed(first, stream.framing))
+                    async for batch in subscription:
+                        for joined in _joined(batch, form):
+                            await stream.send_all(joined)
+                reason = opened.reason or CloseReason.COMPLETED
+                closing = closing_event(reason, services.gate.retry_ms())
+                await stream.send_all(framed(closing, stream.framing))
+            finally:
+                opened.bytes_sent = stream.bytes_sent
+        if opened.scope.cancelled_caught:
+            raise trio.BrokenResourceError(f"the stream was ended: {opened.reason}")
+
+
+def closing_event(reason: CloseReason, retry_ms: int) -> bytes:
+    """The last event of a stream that the server ends: why, whether to come back, and when (milliseconds)."""
+    data = {"reason": reason.value, "reconnect": reconnects(reason), "retry_ms": retry_ms}
+    return sse.encode_event(event="closing", data=json_text.encode(data), retry=retry_ms)
+
+
+def refused_events(reason: CloseReason, retry_ms: int) -> bytes:
+    """The whole body of an event stream that cannot be served for now.
+
+    Any other answer than 200 with this, a 503 among them, would make EventSource give up for good.
+    """
+    return sse.encode_event(retry=retry_ms) + closing_event(reason, retry_ms)
+
+
+def _joined(batch: Sequence[Item], form: Form) -> Iterator[bytes]:
+    """The frames of `batch` in writes of about `JOINED_BYTES`."""
+    frames: list[bytes] = []
+    size = 0
+    for item in batch:
+        frame = item.frame(form)
+        frames.append(frame)
+        size += len(frame)
+        if size >= JOINED_BYTES:
+            yield b"".join(frames)
+            frames.clear()
+            size = 0
+    if frames:
+        yield b"".join(frames)

@@ -1,0 +1,210 @@
+"""The server's connections: one task each, guarded, so that whatever happens on one ends that one only.
+
+`ConnectionServer.run` accepts until its drain gate closes, lets the streams end, and returns when all is
+over.  What a connection does is in `http`; what is here is its frame: socket, TLS, guard, hangup, the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+from hypercorn.trio.worker_context import WorkerContext
+
+from ..lifecycle import CloseReason, Registry
+from .drain import DrainGate, IdleConnections, spread_ends
+from .hangups import Hangups
+from .http import AsgiApp, Door, HttpConnection, HttpOptions, OnAnswer, RunStream, hypercorn_config, linger
+from .listeners import run_listener
+from .sockets import TcpStream
+from .writes import Framing, OrderedStream
+
+TLS_HANDSHAKE_SECONDS = 30.0
+CLEANUP_SECONDS = 5.0
+"""How long the cleanup of what was cancelled may take at the end of a drain."""
+REFUSALS_AT_ONCE = 128
+"""Connections over the limit that get an answer; those beyond are closed without one."""
+
+_log = logging.getLogger("sluiceway.transport")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Times in seconds."""
+
+    write_deadline: float = 30.0
+    max_connections: int = 10_000
+    drain_seconds: float = 25.0
+    drain_notice: float = 0.0
+    http: HttpOptions = field(default_factory=HttpOptions)
+
+
+class ConnectionServer:
+    """Serves `app` on connections: accepted ones (`run`) or given ones (`serve_stream`, for tests and other
+    listeners).
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        registry: Registry,
+        gate: DrainGate,
+        *,
+        door: Door,
+        door_when_full: Door,
+        on_answer: OnAnswer,
+        options: ServerOptions,
+    ) -> None:
+        """`door` sees each head before the app does, `door_when_full` those of connections over the limit."""
+        self._app = app
+        self._registry = registry
+        self._gate = gate
+        self._door = door
+        self._door_when_full = door_when_full
+        self._on_answer = on_answer
+        self._options = options
+        self._hypercorn = hypercorn_config()
+        self._context = WorkerContext(None)
+        self._idle = IdleConnections()
+        self._hangups = Hangups()
+        self.failures = 0
+        """Connections that ended by an exception nobody expected."""
+
+    async def run(
+        self,
+        listeners: Sequence[socket.socket],
+        tls: ssl.SSLContext | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve `listeners` (which stay the caller's) until the drain is over.
+
+        Cancelling it cancels every connection.
+        """
+        try:
+            async with trio.open_nursery() as background:
+                background.start_soon(self._hangups.run)
+                async with trio.open_nursery() as connections:
+                    async with trio.open_nursery() as accepting:
+                        for listener in listeners:
+                            accepting.start_soon(
+                                run_listener, listener, partial(self._start, connections, tls)
+                            )
+                        task_status.started()
+                        await self._gate.wait_draining()
+                        await trio.sleep(self._options.drain_notice)
+                        accepting.cancel_scope.cancel()
+                    for listener in listeners:
+                        listener.close()
+                    await self._drain(connections)
+                background.cancel_scope.cancel()
+        finally:
+            self._hangups.close()
+
+    async def _drain(self, connections: trio.Nursery) -> None:
+        connections.cancel_scope.deadline = trio.current_time() + self._options.drain_seconds
+        self._idle.close()
+        try:
+            await spread_ends(self._registry.streams.values(), self._options.drain_seconds)
+        finally:
+            # Those that began meanwhile, and the ones that the deadline will cancel, have the reason all the
+            # same.
+            for stream in list(self._registry.streams.values()):
+                stream.end(CloseReason.SERVER_DRAINING)
+
+    def _start(
+        self, nursery: trio.Nursery, tls: ssl.SSLContext | None, sock: socket.socket, peer: tuple[str, int]
+    ) -> None:
+        count = self._registry.connections["http"]
+        if count >= self._options.max_connections + REFUSALS_AT_ONCE:
+            sock.close()
+            return
+        full = count >= self._options.max_connections
+        self._registry.connections["http"] += 1
+        try:
+            nursery.start_soon(self._serve_socket, sock, peer, tls, full)
+        except BaseException:
+            self._registry.connections["http"] -= 1
+            sock.close()
+            raise
+
+    async def _serve_socket(
+        self, sock: socket.socket, peer: tuple[str, int], tls: ssl.SSLContext | None, full: bool
+    ) -> None:
+        tcp = TcpStream(sock, self._options.write_deadline)
+        try:
+            local = sock.getsockname()[:2]
+            stream: trio.abc.Stream = tcp
+            if tls is not None:
+                stream = trio.SSLStream(tcp, tls, server_side=True, https_compatible=True)
+            await self.serve_stream(stream, peer, local, full=full)
+        finally:
+            tcp.close()
+            self._registry.connections["http"] -= 1
+
+    async def serve_stream(
+        self,
+        stream: trio.abc.Stream,
+        peer: tuple[str, int] | None = None,
+        local: tuple[str, int] | None = None,
+        *,
+        full: bool = False,
+    ) -> None:
+        """Serve one connection over `stream` to its end.  The caller closes `stream`.
+
+        Nothing but cancellation comes out of it: the guard logs what was not expected and counts it in
+        `failures`.
+        """
+        ordered = OrderedStream(stream)
+        try:
+            await self._serve_guarded(ordered, peer, local, full)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
+            _log.debug("a connection broke: %s", gone.exceptions[0])
+        except* Exception:
+            self.failures += 1
+            _log.exception("a connection failed")
+        finally:
+            ordered.mark_broken()
+
+    async def _serve_guarded(
+        self,
+        ordered: OrderedStream,
+        peer: tuple[str, int] | None,
+        local: tuple[str, int] | None,
+        full: bool,
+    ) -> None:
+        stream = ordered.stream
+        secure = isinstance(stream, trio.SSLStream)
+        if isinstance(stream, trio.SSLStream):
+            with trio.move_on_after(TLS_HANDSHAKE_SECONDS) as scope:
+                await stream.do_handshake()
+            if scope.cancelled_caught:
+                return
+        run = await HttpConnection(
+            self._app,
+            ordered,
+            door=self._door_when_full if full else self._door,
+            idle=self._idle,
+            on_answer=self._on_answer,
+            options=self._options.http,
+            config=self._hypercorn,
+            context=self._context,
+            peer=peer,
+            local=local,
+            secure=secure,
+        ).serve()
+        if run is not None and not await self._run_handed_over(ordered, run):
+            return
+        await linger(ordered)
+
+    async def _run_handed_over(self, ordered: OrderedStream, run: RunStream) -> bool:
+        """Run a stream that is the connection's only content now.  True where its answer is complete."""
+        stream = ordered.stream
+        done = await self._hangups.run_until(stream, partial(run, ordered))
+        if done and ordered.framing is Framing.CHUNKED:
+            await ordered.send_all(b"0\r\n\r\n")
+        return done

@@ -1,0 +1,93 @@
+"""Strict JSON (RFC 8259), read from untrusted bytes.
+
+msgspec refuses NaN, infinities, lone surrogates and control characters by itself; what it leaves open is
+closed here: invalid UTF-8 inside of values that are passed on unread, and depth, which would otherwise be a
+matter of the interpreter's stack.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+MAX_DEPTH = 64
+
+_T = TypeVar("_T")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
+_SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_SEPARATOR = re.compile("[\u0085\u2028\u2029]")
+
+
+class MalformedError(ValueError):
+    """The bytes are not JSON, or not JSON as it is accepted here.
+
+    The message is fit to be shown to a client.
+    """
+
+
+class InvalidError(ValueError):
+    """The bytes are JSON, and not what was asked for.
+
+    `pointer` (RFC 6901) says where, the message what is wrong.
+    """
+
+    def __init__(self, detail: str, pointer: str) -> None:
+        super().__init__(detail)
+        self.pointer = pointer
+
+
+def decode(text: bytes, type: type[_T]) -> _T:
+    """`text` as a value of `type`.
+
+    Raises:
+        MalformedError: not JSON, invalid UTF-8, or nested more than 64 deep.
+        InvalidError: well-formed, of another shape than `type`.
+    """
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"the text is not UTF-8 at byte {error.start}") from None
+    if _depth_exceeds(text, MAX_DEPTH):
+        raise MalformedError(f"arrays and objects are nested more than {MAX_DEPTH} deep")
+    try:
+        return msgspec.json.decode(text, type=type)
+    except msgspec.ValidationError as error:
+        raise InvalidError(*_explain(str(error))) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise MalformedError("the text is not JSON") from None
+
+
+def compact(text: bytes | msgspec.Raw) -> str:
+    """JSON on one line and without spaces, its numbers and escapes as they came.
+
+    The three line separators that JSON may hold bare and that clients written with `str.splitlines` break at
+    (U+0085, U+2028, U+2029) are escaped.
+    """
+    line = msgspec.json.format(bytes(text), indent=-1).decode()
+    return _SEPARATOR.sub(lambda match: _SEPARATORS[match[0]], line)
+
+
+def encode(value: object) -> str:
+    """`value` as compact JSON, with the line separators escaped as `compact` does."""
+    return _SEPARATOR.sub(lambda match: _SEPARATORS[match[0]], msgspec.json.encode(value).decode())
+
+
+def _depth_exceeds(text: bytes, limit: int) -> bool:
+    if text.count(b"[") + text.count(b"{") <= limit:
+        return False
+    depth = 0
+    for bracket in _NOT_BRACKETS.sub(b"", _STRING.sub(b"", text)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > limit:
+            return True
+    return False
+
+
+def _explain(message: str) -> tuple[str, str]:
+    """msgspec's words and path (``… - at `$.a[0]` ``) as a detail and a JSON pointer."""
+    detail, _, path = message.partition(" - at `")
+    pointer = re.sub(r"\[(\d+)\]", r"/\1", path.rstrip("`").removeprefix("$").replace(".", "/"))
+    return detail, pointer
