@@ -132,7 +132,8 @@ function showState(state, { retryMs = null, reason = null, problem = null }) {
   clearInterval(countdown);
   showSeconds(retryMs);
   const why = byId("closed-why");
-  why.textContent = problem ? `${problem.title}. ${problem.detail}` : `The server ended the stream: ${reason}.`;
+  const cause = problem ? `${problem.title}. ${problem.detail}` : `The server ended the stream: ${reason}.`;
+  why.textContent = `${cause} “Show” tries again.`;
   why.hidden = state !== "closed" || reason === null || reason === "client";
 }
 
@@ -158,8 +159,9 @@ function showCounts({ received, waiting, paused }) {
 }
 
 function showCommands() {
+  byId("commands").hidden = topic === "";
   // Also before there is a topic: the form reports its first draft while it is being made.
-  if (!topic) return;
+  if (topic === "") return;
   byId("curl-events").textContent = eventsCommand(BASE, topic);
   byId("curl-publish").textContent = publishCommand(BASE, topic, form.draft);
   byId("command-publish").hidden = BUILT_IN.has(topic);
