@@ -1,0 +1,52 @@
+// The same two things from a shell: `curl` commands for the topic in view, ready to be copied, with the message
+// of the form in the one that publishes.
+
+const COPIED_FOR = 1_500;
+
+/**
+ * @param {string} base
+ * @param {string} topic
+ */
+export function eventsCommand(base, topic) {
+  return `curl -N ${quoted(new URL(`topics/${topic}/events`, base).href)}`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} topic
+ * @param {import("./publishing.js").Draft} draft
+ */
+export function publishCommand(base, topic, { as, data, event }) {
+  const type = as === "text" ? "text/plain" : "application/json";
+  const name = event === "" ? "" : `, "event": ${JSON.stringify(event)}`;
+  const body = as === "text" ? data : `{"data": ${data.trim()}${name}}`;
+  const url = new URL(`topics/${topic}`, base).href;
+  // --data-raw: plain --data would read a file where the text begins with @.
+  return `curl ${quoted(url)} \\\n  -H 'Content-Type: ${type}' \\\n  --data-raw ${quoted(body)}`;
+}
+
+/** Make every button with `data-copies` copy the text of the element it names. */
+export function armCopyButtons() {
+  for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-copies]"))) {
+    button.addEventListener("click", () => copy(button));
+  }
+}
+
+/** @param {HTMLButtonElement} button */
+async function copy(button) {
+  const source = /** @type {HTMLElement} */ (document.getElementById(button.dataset.copies ?? ""));
+  try {
+    // Only there on secure origins; `localhost` counts as one.
+    await navigator.clipboard.writeText(source.textContent ?? "");
+    button.textContent = "Copied";
+  } catch {
+    getSelection()?.selectAllChildren(source);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), COPIED_FOR);
+}
+
+/** @param {string} text Any text as one word of a POSIX shell. */
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

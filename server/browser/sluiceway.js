@@ -1,0 +1,372 @@
+// The client for browsers: subscribe to a topic, publish to one. It stands on the browser's own EventSource,
+// which reconnects and resumes by itself, and adds the three things EventSource lacks: it comes back after an
+// answer that makes EventSource give up for good (a proxy's 502), it notices a connection that died without a
+// word, and it says in plain states what is going on. It touches no document, so it works in workers too.
+//
+//     import { subscribe, publish } from "/client/sluiceway.js";
+//     const orders = subscribe("orders", { onMessage: ({ id, data }) => console.log(id, JSON.parse(data)) });
+//     await publish("orders", { total: 12 });
+//     orders.close();
+
+/** The shortest and the longest wait before this module itself reconnects, in milliseconds. */
+const SHORTEST_WAIT = 1_000;
+const LONGEST_WAIT = 30_000;
+
+/** A connection is taken for dead after this many heartbeats missed, within these bounds in milliseconds. */
+const HEARTBEATS_MISSED = 3;
+const SHORTEST_SILENCE = 30_000;
+const LONGEST_SILENCE = 300_000;
+const SILENCE_CHECK = 5_000;
+
+/** Refusals that may pass by themselves; any other 4xx would be answered the same again. */
+const PASSING_REFUSALS = new Set([408, 425, 429]);
+
+/** Where the server is: this module comes from `<base>client/sluiceway.js`. */
+const HOME = new URL("..", import.meta.url).href;
+
+/** Event names that are the server's own: no message carries one. */
+export const RESERVED_EVENTS = new Set(["gap", "closing", "heartbeat", "open", "error"]);
+
+const TOPIC_NAME = /^[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}$/;
+
+/**
+ * @typedef {"connecting" | "live" | "reconnecting" | "closed"} State
+ *
+ * @typedef {object} StateDetail
+ * @property {number | null} retryMs Milliseconds until the next attempt, where it is known.
+ * @property {string | null} reason Why: a close reason of the server's, `client` after `close()`, `silent`,
+ *   `lost` or `refused`.
+ * @property {ProblemError | null} problem What the server answered, where `reason` is `refused`.
+ *
+ * @typedef {object} Message
+ * @property {string} id Opaque; resumes after this message.
+ * @property {string} event The event name, `message` where none was published.
+ * @property {string} data As it came: JSON text for what was published as JSON, else the text itself.
+ *
+ * @typedef {object} Gap
+ * @property {string} id Where the stream goes on.
+ * @property {"evicted" | "overflow" | "epoch" | "limit" | "purged"} reason
+ * @property {{topic: string, missed: number | null}[]} topics How many messages were missed; null: unknown.
+ *
+ * @typedef {object} Closing
+ * @property {string} reason
+ * @property {boolean} reconnect False: the server would refuse the next attempt, so none is made.
+ * @property {number | null} retry_ms
+ *
+ * @typedef {object} SubscribeOptions
+ * @property {(message: Message) => void} [onMessage]
+ * @property {(gap: Gap) => void} [onGap] Messages were missed that will not come any more.
+ * @property {(closing: Closing) => void} [onClosing] The server is about to end this connection.
+ * @property {(state: State, detail: StateDetail) => void} [onState] Every change after the first `connecting`.
+ * @property {Iterable<string>} [events] Event names to listen for beside `message`: EventSource hands over
+ *   only names it was told.
+ * @property {string} [lastEventId] Resume after this id.
+ * @property {"now" | "earliest" | number} [since] Where to begin without an id: now (default), at the earliest
+ *   message still kept, or with the last so many.
+ * @property {string} [base] Where the server is; default: where this module came from.
+ *
+ * @typedef {object} PublishOptions
+ * @property {string} [event] An event name; not with `as: "text"`.
+ * @property {"value" | "json" | "text"} [as] What `data` is: a value to be made JSON (default), JSON text to be
+ *   sent as it stands, or plain text.
+ * @property {string} [idempotencyKey] The same key within five minutes publishes once.
+ * @property {string} [base] Where the server is; default: where this module came from.
+ *
+ * @typedef {object} Published
+ * @property {string} topic
+ * @property {string} id
+ * @property {number} subscribers How many subscriptions on that node it went to.
+ */
+
+/** What went wrong, as the server put it (RFC 9457). `status` 0: no answer came at all. */
+export class ProblemError extends Error {
+  /**
+   * @param {number} status
+   * @param {{code?: string, title?: string, detail?: string, errors?: {pointer: string, detail: string}[]}} problem
+   * @param {number | null} [retryAfter] Seconds, from `Retry-After`.
+   */
+  constructor(status, problem, retryAfter = null) {
+    super(problem.detail || problem.title || `HTTP ${status}`);
+    this.name = "ProblemError";
+    this.status = status;
+    /** Stable, for programs; null where the answer was not the server's own. */
+    this.code = problem.code ?? null;
+    this.title = problem.title ?? `HTTP ${status}`;
+    this.detail = problem.detail ?? "";
+    /** What is wrong where: `pointer` is a JSON pointer into the body. */
+    this.errors = problem.errors ?? [];
+    this.retryAfter = retryAfter;
+  }
+}
+
+/**
+ * Whether `name` can name a topic: 1–128 of A-Z a-z 0-9 . _ : - and no dot in front.
+ *
+ * @param {string} name
+ */
+export function isTopicName(name) {
+  return TOPIC_NAME.test(name);
+}
+
+/**
+ * Follow a topic until `close()` is called, the server says for good that it ended, or refuses.
+ *
+ * @param {string} topic
+ * @param {SubscribeOptions} [options]
+ * @returns {Subscription}
+ */
+export function subscribe(topic, options = {}) {
+  return new Subscription(topic, options);
+}
+
+/**
+ * Publish one message. Resolves once the message is as durable as the server makes it.
+ *
+ * @param {string} topic
+ * @param {unknown} data
+ * @param {PublishOptions} [options]
+ * @returns {Promise<Published>}
+ * @throws {ProblemError}
+ */
+export async function publish(topic, data, { event, as = "value", idempotencyKey, base = HOME } = {}) {
+  const headers = new Headers({ Accept: "application/json, application/problem+json" });
+  headers.set("Content-Type", as === "text" ? "text/plain;charset=utf-8" : "application/json");
+  if (idempotencyKey !== undefined) headers.set("Idempotency-Key", idempotencyKey);
+  let body = String(data);
+  if (as !== "text") {
+    const name = event === undefined ? "" : `,"event":${JSON.stringify(event)}`;
+    body = `{"data":${as === "json" ? data : JSON.stringify(data) ?? "null"}${name}}`;
+  }
+  const answer = await ask(topicUrl(base, topic), { method: "POST", headers, body });
+  return answer.json();
+}
+
+/** One subscription, over as many connections as it takes. Made by `subscribe`. */
+class Subscription {
+  /** @type {EventSource | null} */ #source = null;
+  /** @type {State} */ #state = "connecting";
+  /** @type {Closing | null} */ #closing = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
+  /** @type {ReturnType<typeof setInterval>} */ #watch;
+  #topic;
+  #options;
+  #names;
+  #lastEventId;
+  #attempt = 0;
+  #heardAt = Date.now();
+  #heartbeat = 0;
+
+  /**
+   * @param {string} topic
+   * @param {SubscribeOptions} options
+   */
+  constructor(topic, options) {
+    this.#topic = topic;
+    this.#options = options;
+    this.#names = new Set(["message"]);
+    this.#lastEventId = options.lastEventId ?? "";
+    for (const name of options.events ?? []) this.listen(name);
+    this.#watch = setInterval(() => this.#reconnectIfSilent(), SILENCE_CHECK);
+    this.#open();
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** The id to resume after; empty until one is known. */
+  get lastEventId() {
+    return this.#lastEventId;
+  }
+
+  /**
+   * Listen for one more event name, from now on. Names in `RESERVED_EVENTS` are passed over.
+   *
+   * @param {string} name
+   */
+  listen(name) {
+    if (this.#names.has(name) || RESERVED_EVENTS.has(name)) return;
+    this.#names.add(name);
+    this.#source?.addEventListener(name, this.#deliver);
+  }
+
+  /** End it; no callback is called after the `closed` of `onState`. */
+  close() {
+    this.#end({ reason: "client" });
+  }
+
+  #open() {
+    const source = new EventSource(this.#url());
+    this.#source = source;
+    this.#heardAt = Date.now();
+    source.addEventListener("open", (event) => {
+      if (isMessage(event)) return;
+      this.#attempt = 0;
+      this.#heardAt = Date.now();
+      this.#become("live");
+    });
+    // The server may send an event that is itself named `error`; that one carries data.
+    source.addEventListener("error", (event) => isMessage(event) || this.#onLost(source));
+    source.addEventListener("gap", (event) => this.#options.onGap?.({ ...this.#read(event), id: event.lastEventId }));
+    source.addEventListener("closing", (event) => this.#onClosing(event));
+    source.addEventListener("heartbeat", (event) => this.#onHeartbeat(event));
+    for (const name of this.#names) source.addEventListener(name, this.#deliver);
+  }
+
+  /** The header EventSource sends as it reconnects outranks the query, so the query may stay as it began. */
+  #url() {
+    const url = topicUrl(this.#options.base ?? HOME, this.#topic, "/events");
+    const { since = "now" } = this.#options;
+    // Heartbeats as events carry the id of where the stream stands: so also a silent stream can be resumed.
+    url.searchParams.set("heartbeat", "event");
+    if (this.#lastEventId) url.searchParams.set("last_event_id", this.#lastEventId);
+    else if (since === "earliest") url.searchParams.set("last_event_id", "earliest");
+    else if (since !== "now") url.searchParams.set("rewind", String(since));
+    return url;
+  }
+
+  /** @param {MessageEvent} event */
+  #deliver = (event) => {
+    this.#hear(event);
+    this.#options.onMessage?.({ id: event.lastEventId, event: event.type, data: event.data });
+  };
+
+  /** @param {MessageEvent} event */
+  #onClosing(event) {
+    const closing = this.#read(event);
+    this.#closing = closing;
+    this.#options.onClosing?.(closing);
+    // Before the connection ends: EventSource would come back, and be refused.
+    if (closing.reconnect === false) this.#end({ reason: closing.reason });
+  }
+
+  /**
+   * A heartbeat comes after a fixed silence, so the first one tells how long that is.
+   *
+   * @param {MessageEvent} event
+   */
+  #onHeartbeat(event) {
+    this.#heartbeat = Math.max(this.#heartbeat, Date.now() - this.#heardAt);
+    this.#hear(event);
+  }
+
+  /** @param {EventSource} source */
+  #onLost(source) {
+    if (this.#state === "closed" || source !== this.#source) return;
+    const closing = this.#closing;
+    this.#closing = null;
+    if (source.readyState === EventSource.CLOSED) this.#retryLater();
+    else this.#become("reconnecting", { reason: closing?.reason ?? "lost", retryMs: closing?.retry_ms ?? null });
+  }
+
+  /** A half-open connection (a sleeping laptop, a vanished network) looks alive to EventSource for hours. */
+  #reconnectIfSilent() {
+    if (this.#heartbeat === 0 || this.#source?.readyState !== EventSource.OPEN) return;
+    const bearable = Math.max(SHORTEST_SILENCE, Math.min(LONGEST_SILENCE, HEARTBEATS_MISSED * this.#heartbeat));
+    if (Date.now() - this.#heardAt <= bearable) return;
+    this.#source.close();
+    this.#become("reconnecting", { reason: "silent" });
+    this.#open();
+  }
+
+  /** @param {number} [atLeast] Milliseconds. */
+  #retryLater(atLeast = 0) {
+    const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** (this.#attempt + 1));
+    this.#attempt += 1;
+    const retryMs = Math.max(atLeast, SHORTEST_WAIT + Math.random() * (longest - SHORTEST_WAIT));
+    this.#become("reconnecting", { reason: "lost", retryMs });
+    this.#retry = setTimeout(() => this.#retryNow(), retryMs);
+  }
+
+  /** EventSource hides the status that made it give up, so the attempt after that is made where it shows. */
+  async #retryNow() {
+    this.#become("reconnecting", { reason: "lost" });
+    const stop = new AbortController();
+    try {
+      const answer = await ask(this.#url(), { headers: { Accept: "text/event-stream" }, signal: stop.signal });
+      if (this.#state === "closed") return;
+      if (answer.status === 204) this.#end({ reason: "completed" });
+      else this.#open();
+    } catch (error) {
+      if (!(error instanceof ProblemError)) throw error;
+      if (this.#state === "closed") return;
+      const final = error.status >= 400 && error.status < 500 && !PASSING_REFUSALS.has(error.status);
+      if (final) this.#end({ reason: "refused", problem: error });
+      else this.#retryLater((error.retryAfter ?? 0) * 1000);
+    } finally {
+      stop.abort();
+    }
+  }
+
+  /** @param {MessageEvent} event */
+  #read(event) {
+    this.#hear(event);
+    return JSON.parse(event.data);
+  }
+
+  /** @param {MessageEvent} event */
+  #hear(event) {
+    this.#heardAt = Date.now();
+    this.#lastEventId = event.lastEventId || this.#lastEventId;
+  }
+
+  /** @param {Partial<StateDetail>} detail */
+  #end(detail) {
+    if (this.#state === "closed") return;
+    clearTimeout(this.#retry);
+    clearInterval(this.#watch);
+    this.#source?.close();
+    this.#source = null;
+    this.#become("closed", detail);
+  }
+
+  /**
+   * @param {State} state
+   * @param {Partial<StateDetail>} [detail]
+   */
+  #become(state, { retryMs = null, reason = null, problem = null } = {}) {
+    this.#state = state;
+    this.#options.onState?.(state, { retryMs, reason, problem });
+  }
+}
+
+/**
+ * @param {string} base
+ * @param {string} topic
+ */
+function topicUrl(base, topic, rest = "") {
+  const root = new URL(base, HOME);
+  if (!root.pathname.endsWith("/")) root.pathname += "/";
+  return new URL(`topics/${encodeURIComponent(topic)}${rest}`, root);
+}
+
+/**
+ * Fetch, with whatever is not a success thrown as a `ProblemError`.
+ *
+ * @param {URL} url
+ * @param {RequestInit} request
+ */
+async function ask(url, request) {
+  let answer;
+  try {
+    answer = await fetch(url, { cache: "no-store", ...request });
+  } catch {
+    throw new ProblemError(0, { code: "unreachable", title: "No answer", detail: "The server could not be reached." });
+  }
+  if (answer.ok) return answer;
+  const retryAfter = Number.parseInt(answer.headers.get("Retry-After") ?? "", 10);
+  throw new ProblemError(answer.status, await readProblem(answer), Number.isNaN(retryAfter) ? null : retryAfter);
+}
+
+/** @param {Response} answer */
+async function readProblem(answer) {
+  const title = `HTTP ${answer.status} ${answer.statusText}`.trim();
+  const type = answer.headers.get("Content-Type") ?? "";
+  if (!type.startsWith("application/problem+json")) return { title };
+  return answer.json().catch(() => ({ title }));
+}
+
+/** @param {Event} event */
+function isMessage(event) {
+  return "data" in event;
+}
