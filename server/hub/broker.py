@@ -1,7 +1,7 @@
 """The broker: order and history of messages, apart from who listens.
 
-One protocol, several stores.  A broker gives each message its place, keeps what can be replayed, and hands every message to
-the hub of this node in that order.
+One protocol, several stores.  A broker gives each message its place, keeps what can be replayed, and hands
+every message to the hub of this node in that order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class TopicsFullError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of a topic's history: first what is missing before it, if anything, then messages, oldest first."""
+    """A stretch of a topic's history: first what is missing before it, if anything, then messages, oldest
+    first.
+    """
 
     gap: Gap | None
     messages: list[Message]
@@ -58,6 +60,9 @@ class Broker(Protocol):
 
         A cursor that this store cannot have given gets everything that is kept, behind a gap `epoch`.
         """
+
+    def rewound(self, topic: str, count: int) -> Cursor:
+        """Just before the newest `count` messages of `topic`, or before all that is kept."""
 
     def history(self, topic: str) -> TopicHistory:
         """What is kept of `topic`."""

@@ -12,8 +12,9 @@ _FORM = re.compile(r"([0-9a-z]{1,32}):(0|[1-9][0-9]{0,18})")
 class Cursor(NamedTuple):
     """A place in a store: behind the message with this `offset`.
 
-    Offsets count all messages of a store, so one cursor resumes any set of its topics.  An `epoch` is a stretch of a
-    store's life within which offsets never repeat; cursors of another epoch say nothing about this one.
+    Offsets count all messages of a store, so one cursor resumes any set of its topics.  An `epoch` is a
+    stretch of a store's life within which offsets never repeat; cursors of another epoch say nothing about
+    this one.
     """
 
     epoch: str

@@ -13,7 +13,10 @@ from .message import Message
 
 @dataclass(frozen=True, slots=True)
 class HistoryLimits:
-    """What a topic keeps: the most messages, seconds and bytes.  Whatever is reached first evicts the oldest."""
+    """What a topic keeps: the most messages, seconds and bytes.
+
+    Whatever is reached first evicts the oldest.
+    """
 
     messages: int = 1000
     seconds: float = 300.0
@@ -26,7 +29,9 @@ class History:
     __slots__ = ("_limits", "_messages", "evicted", "floor", "seq", "size")
 
     def __init__(self, limits: HistoryLimits, floor: int) -> None:
-        """`floor` is the offset up to which nothing is known of the topic: what it may have held has been forgotten."""
+        """`floor` is the offset up to which nothing is known of the topic: what it may have held has been
+        forgotten.
+        """
         self._limits = limits
         self._messages: deque[Message] = deque()
         self.floor = floor
@@ -52,7 +57,10 @@ class History:
         return self._messages[-1] if self._messages else None
 
     def append(self, message: Message) -> None:
-        """Add the newest message, and evict what no longer fits.  The newest itself may be too large to stay."""
+        """Add the newest message, and evict what no longer fits.
+
+        The newest itself may be too large to stay.
+        """
         self._messages.append(message)
         self.seq = message.seq
         self.size += message.size
@@ -75,6 +83,11 @@ class History:
         """At most `limit` messages behind `offset`, oldest first."""
         start = self._index_after(offset)
         return list(islice(self._messages, start, start + limit))
+
+    def from_end(self, count: int) -> Message | None:
+        """The oldest of the newest `count` messages, None where there is none."""
+        kept = min(count, len(self._messages))
+        return self._messages[-kept] if kept else None
 
     def _index_after(self, offset: int) -> int:
         messages = self._messages

@@ -1,7 +1,7 @@
 """The hub: every topic of this process, who listens to it, and the loop that tells them.
 
-Delivery is one synchronous pass over a topic's subscriptions.  It awaits nothing and nobody, so no subscription, however
-slow, holds up another one or the publisher.
+Delivery is one synchronous pass over a topic's subscriptions.  It awaits nothing and nobody, so no
+subscription, however slow, holds up another one or the publisher.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Hub:
     async def publish(self, drafts: Sequence[Draft]) -> list[Message]:
         """Publish `drafts` in order, all or nothing.  They are in history and on their way when it returns.
 
-        A cancellation takes effect before anything is published, or not at all: what is returned was published.
+        A cancellation takes effect before anything is published, or not at all: what is returned was
+        published.
 
         Raises:
             TopicsFullError: a topic is new and there is no room for it.
@@ -97,7 +98,8 @@ class Hub:
         for draft in drafts:
             self.admit(draft.topic)
         messages = await self._broker.publish(drafts)
-        # The pass may have been long: let others run, though not be cancelled between a message and its answer.
+        # The pass may have been long: let others run, though not be cancelled between a message and its
+        # answer.
         await trio.lowlevel.cancel_shielded_checkpoint()
         return messages
 
@@ -119,6 +121,7 @@ class Hub:
         after: Cursor | None,
         catch_up: bool,
         form: Form,
+        visible_heartbeat: bool = False,
         sink: Sink,
         close: Callable[[CloseReason], object],
     ) -> Subscription:
@@ -128,8 +131,10 @@ class Hub:
             after: with `catch_up`, the cursor behind which it begins; None for the beginning of history.
             catch_up: whether to read history first.  Otherwise it begins with what is published from now on.
             form: how items are turned into bytes for `sink`.
+            visible_heartbeat: whether heartbeats say where the stream stands.
             sink: where frames may leave without waiting, while nothing is queued.
-            close: called at most a few times, with the reason, when the subscription cannot go on.  Must not wait.
+            close: called at most a few times, with the reason, when the subscription cannot go on.  Must not
+            wait.
 
         Raises:
             TopicsFullError: the topic is new and there is no room for it.
@@ -142,6 +147,7 @@ class Hub:
             catch_up=catch_up,
             start=self._start(topic, after) if catch_up else self._broker.head,
             form=form,
+            visible_heartbeat=visible_heartbeat,
             sink=sink,
             close=close,
             capacity=self._limits.capacity,
@@ -154,6 +160,10 @@ class Hub:
             return after
         first = self._broker.history(topic).first
         return Cursor(head.epoch, first.offset - 1) if first else head
+
+    def rewound(self, topic: str, count: int) -> Cursor:
+        """Behind which the newest `count` messages of `topic` begin; the head where nothing is kept."""
+        return self._broker.rewound(topic, count)
 
     async def _replay(self, topic: str, after: Cursor | None, limit: int) -> Page:
         return await self._broker.replay(topic, after, limit)

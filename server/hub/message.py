@@ -1,7 +1,7 @@
 """What flows through the hub: messages, and the notices that stand between them.
 
-A message is immutable and is turned into bytes once for each wire form, however many subscribers there are.  A *form* is a
-plain function from an item to bytes; the function itself is the key of the cache.
+A message is immutable and is turned into bytes once for each wire form, however many subscribers there are.
+A *form* is a plain function from an item to bytes; the function itself is the key of the cache.
 """
 
 from __future__ import annotations
@@ -33,11 +33,23 @@ class Draft:
 class Message:
     """One immutable entry of a topic.
 
-    `seq` counts the topic's messages from 1 without holes; `time` is Unix time, for display; `stored_at` is Trio's
-    clock, for age; `size` is in bytes, what it is reckoned at wherever bytes are bounded.
+    `seq` counts the topic's messages from 1 without holes; `time` is Unix time, for display; `stored_at` is
+    Trio's clock, for age; `size` is in bytes, what it is reckoned at wherever bytes are bounded.
     """
 
-    __slots__ = ("_frames", "data", "event", "id", "retry", "seq", "size", "stored_at", "text", "time", "topic")
+    __slots__ = (
+        "_frames",
+        "data",
+        "event",
+        "id",
+        "retry",
+        "seq",
+        "size",
+        "stored_at",
+        "text",
+        "time",
+        "topic",
+    )
 
     def __init__(self, draft: Draft, id: Cursor, seq: int, time: float, stored_at: float) -> None:
         self.topic = draft.topic
@@ -90,8 +102,12 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Nothing has happened, and the connection stands."""
+    """Nothing has happened, and the connection stands.
 
+    With `id`, where the stream stands, it is shown to the client.
+    """
+
+    id: Cursor | None = None
     size: int = 0
 
     def frame(self, form: Form) -> bytes:

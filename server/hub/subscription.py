@@ -1,12 +1,14 @@
 """A subscription: one reader of a topic, from where it stands to the live end and along with it.
 
-The model, once.  A subscription first catches up: it reads history page by page, as fast as its reader takes them, and
-nothing live is kept for it meanwhile.  When a page comes back empty it joins the live ones in the same step, so that
+The model, once.  A subscription first catches up: it reads history page by page, as fast as its reader takes
+them, and nothing live is kept for it meanwhile.  When a page comes back empty it joins the live ones in the
+same step, so that
 nothing can fall between.  From then on the hub offers it every message:
 
-- while it is *idle* (its reader waits, nothing is queued) the frame is offered straight to the kernel (`try_send`);
-- what the kernel does not take, and all that follows, goes into a memory channel of fixed capacity, which the reader
-  drains in batches;
+- while it is *idle* (its reader waits, nothing is queued) the frame is offered straight to the kernel
+  (`try_send`);
+- what the kernel does not take, and all that follows, goes into a memory channel of fixed capacity, which
+  the reader drains in batches;
 - what does not fit ends it as a slow consumer.  Nobody waits for it.
 
 It becomes idle again only inside `__anext__`, right before it waits: then everything before has been written.
@@ -32,7 +34,6 @@ PAGE = 64
 """Messages read from history at once while catching up."""
 
 _FLUSH = Flush()
-_HEARTBEAT = Heartbeat()
 
 
 class Sink(Protocol):
@@ -43,7 +44,8 @@ class Sink(Protocol):
 
 
 class Subscription:
-    """One reader of one topic.  Made by `Hub.subscribe`; entered with `with`; iterated by one task for batches of items.
+    """One reader of one topic.  Made by `Hub.subscribe`; entered with `with`; iterated by one task for
+    batches of items.
 
     After the end was asked for (`end`), what is queued is still given out, then the iteration stops.
     """
@@ -61,9 +63,11 @@ class Subscription:
         "_idle",
         "_pending",
         "_pending_bytes",
+        "_position",
         "_receive",
         "_send",
         "_sink",
+        "_visible_heartbeat",
         "start",
         "topic",
         "touched",
@@ -78,6 +82,7 @@ class Subscription:
         catch_up: bool,
         start: Cursor,
         form: Form,
+        visible_heartbeat: bool,
         sink: Sink,
         close: Callable[[CloseReason], object],
         capacity: int,
@@ -92,6 +97,8 @@ class Subscription:
         self._after = after
         self._catching_up = catch_up
         self._form = form
+        self._visible_heartbeat = visible_heartbeat
+        self._position = start
         self._sink = sink
         self._close = close
         self._capacity = capacity
@@ -110,7 +117,10 @@ class Subscription:
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._hub._leave(self)
         self._hub.buffered_bytes -= self._pending_bytes
@@ -121,14 +131,21 @@ class Subscription:
         self._receive.close()
 
     def end(self) -> None:
-        """Take no more messages; let the reader have what is queued, and stop.  Never waits; safe to call again."""
+        """Take no more messages; let the reader have what is queued, and stop.
+
+        Never waits; safe to call again.
+        """
         self._ending = True
         self._idle = False
         self._hub._leave(self)
         self._send.close()
 
     def offer(self, message: Message) -> bool:
-        """Called by the hub with each message, in order: send or queue it.  False where it ended the subscription."""
+        """Called by the hub with each message, in order: send or queue it.
+
+        False where it ended the subscription.
+        """
+        self._position = message.id
         if self._idle:
             sent = self._sink.try_send(message.frame(self._form))
             if sent is Sent.SENT:
@@ -155,12 +172,13 @@ class Subscription:
         if not self._idle:
             return
         self.touched = True
-        sent = self._sink.try_send(_HEARTBEAT.frame(self._form))
+        heartbeat = Heartbeat(self._position if self._visible_heartbeat else None)
+        sent = self._sink.try_send(heartbeat.frame(self._form))
         if sent is Sent.GONE:
             self._close(CloseReason.CLIENT_DISCONNECTED)
         elif sent is not Sent.SENT:
             self._idle = False
-            self._queue(_FLUSH if sent is Sent.KEPT else _HEARTBEAT)
+            self._queue(_FLUSH if sent is Sent.KEPT else heartbeat)
 
     def _queue(self, item: Item) -> None:
         self._pending += 1
@@ -204,9 +222,9 @@ class Subscription:
         self.touched = True
         items: list[Item] = [page.gap, *page.messages] if page.gap else [*page.messages]
         if page.messages:
-            self._after = page.messages[-1].id
+            self._after = self._position = page.messages[-1].id
         elif page.gap:
-            self._after = page.gap.id
+            self._after = self._position = page.gap.id
         else:
             # No checkpoint since the page was read: nothing was published between it and this.
             self._catching_up = False
@@ -220,4 +238,3 @@ class Subscription:
             self._pending_bytes -= size
             self._hub.buffered_bytes -= size
             self._batch_size = (0, 0)
-

@@ -15,8 +15,8 @@ class RequestHead:
     """Method, path, query and headers of a request, and who sent it.
 
     `path` and `query` are as they came, percent-encoding and all; `headers` holds lower-case names and values
-    decoded as Latin-1, in order; `peer` is the client's address and `local` the one it connected to, empty where there is none; `secure` says
-    whether TLS was used.
+    decoded as Latin-1, in order; `peer` is the client's address and `local` the one it connected to, empty
+    where there is none; `secure` says whether TLS was used.
     """
 
     method: str

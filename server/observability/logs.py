@@ -1,4 +1,4 @@
-"""Logs: one line a request, one a stream's end, as text for people or JSON for machines, on standard error."""
+"""Logs on standard error: one line a request, one a stream's end, as text for people or JSON for machines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _MAX_PATH = 512
 
 
 def configure(log_format: LogFormat) -> None:
-    """Send the project's log to standard error.  For programs; those who embed the app configure logging themselves."""
+    """Send the project's log to standard error.
+
+    For programs; those who embed the app configure logging themselves.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     log = logging.getLogger("sluiceway")

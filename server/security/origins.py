@@ -1,7 +1,8 @@
 """Origins and hosts: which browsers' pages may act here, and under which names this server may be asked for.
 
-Two attacks stand behind it.  A foreign page may post to a server on its visitor's machine (the `Origin` check), and may
-give its own name this machine's address, to pass for the same origin (DNS rebinding; the `Host` check).
+Two attacks stand behind it.  A foreign page may post to a server on its visitor's machine (the `Origin`
+check), and may give its own name this machine's address, to pass for the same origin (DNS rebinding; the
+`Host` check).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _PREFLIGHT_SECONDS = "600"
 class OriginRules:
     """What is allowed.
 
-    `binds` are this process's own addresses (host, port); `allow_origins` may hold `*`; `allow_hosts` are names that
-    clients may use for a server on a loopback address.
+    `binds` are this process's own addresses (host, port); `allow_origins` may hold `*`; `allow_hosts` are
+    names that clients may use for a server on a loopback address.
     """
 
     binds: tuple[tuple[str, int], ...] = ()
@@ -52,7 +53,9 @@ def check_origin(head: RequestHead, rules: OriginRules) -> Problem | None:
 
 
 def is_origin_allowed(head: RequestHead, rules: OriginRules) -> bool:
-    """Whether the request's `Origin` is its own host, a bind of this process, allowed by a setting, or absent."""
+    """Whether the request's `Origin` is its own host, a bind of this process, allowed by a setting, or
+    absent.
+    """
     origin = head.header("origin")
     if origin is None:
         return True

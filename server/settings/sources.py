@@ -57,7 +57,7 @@ class Given:
 def setting(
     default: T,
     kind: Kind,
-    help: str,  # noqa: A002  # the word argparse and every reader use
+    help: str,  # the word argparse and every reader use
     *,
     repeatable: bool = False,
     optional: bool = False,

@@ -1,7 +1,8 @@
 """Event streams: a subscription of the hub as Server-Sent Events.
 
-The stream's whole life is `EventStream.run`, which the connection awaits once the response is its own: everything it
-holds is opened there with `with`, and however it ends, it ends through the registry with one reason.
+The stream's whole life is `EventStream.run`, which the connection awaits once the response is its own:
+everything it holds is opened there with `with`, and however it ends, it ends through the registry with one
+reason.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ class EventServices:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """One subscriber over HTTP: `topic`, from `after` on where `catch_up` is true (None: all that is kept), else live."""
+    """One subscriber over HTTP: `topic`, from `after` on where `catch_up` is true (None: all that is kept),
+    else live.
+    """
 
     services: EventServices
     head: RequestHead
     topic: str
     after: Cursor | None
     catch_up: bool
+    visible_heartbeat: bool = False
 
     async def run(self, stream: ByteStream) -> None:
         """Write the stream until it ends.  Returning means that the answer is complete.
@@ -62,6 +66,7 @@ class EventStream:
                         after=self.after,
                         catch_up=self.catch_up,
                         form=form,
+                        visible_heartbeat=self.visible_heartbeat,
                         sink=stream,
                         close=opened.close,
                     ) as subscription,

@@ -1,6 +1,7 @@
 """The forms of an event stream: an item of the hub as the bytes of one event.
 
-Pure functions from item to bytes, one for each framing, so that a frame is made once and chunked once for all.
+Pure functions from item to bytes, one for each framing, so that a frame is made once and chunked once for
+all.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ def event(item: Message | Gap | Heartbeat) -> bytes:
             topics = [{"topic": topic, "missed": missed} for topic, missed in item.topics]
             data = json_text.encode({"reason": item.reason, "topics": topics})
             return sse.encode_event(id=str(item.id), event="gap", data=data)
-        case Heartbeat():
+        case Heartbeat(id=None):
             return sse.HEARTBEAT
+        case Heartbeat():
+            return sse.encode_event(id=str(item.id), event="heartbeat", data="{}")
 
 
 def event_chunk(item: Message | Gap | Heartbeat) -> bytes:

@@ -1,7 +1,8 @@
 """Heartbeats: one ticker for all streams, in place of a timer for each.
 
-Whatever is sent marks a subscription as touched.  Each tick looks at all of them: one that was not touched for a whole
-interval is sent a sign of life, which also is how a peer that vanished without a word is found out.
+Whatever is sent marks a subscription as touched.  Each tick looks at all of them: one that was not touched
+for a whole interval is sent a sign of life, which also is how a peer that vanished without a word is found
+out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ TICKS = 15
 
 
 class Beating(Protocol):
-    """What the ticker sees of a stream: whether anything was sent since it looked last, and how to break the silence."""
+    """What the ticker sees of a stream: whether anything was sent since it looked last, and how to break the
+    silence.
+    """
 
     touched: bool
 

@@ -1,12 +1,14 @@
 """Where streams meet Quart: request bodies that are pulled, and responses that leave the HTTP machinery.
 
-Quart-Trio's own connection class starts two tasks a request, appends a body to memory as fast as the client sends it, and
-sends a streaming body chunk by chunk through every layer.  `StreamingConnection` does none of that: the body is read from
-the server when the handler asks for it, and a `StreamBody` is handed over to the connection (`sluiceway.handover` in the
-ASGI scope), or, under a server without a handover, run here over ASGI's `send`.
+Quart-Trio's own connection class starts two tasks a request, appends a body to memory as fast as the client
+sends it, and sends a streaming body chunk by chunk through every layer.  `StreamingConnection` does none of
+that: the body is read from the server when the handler asks for it, and a `StreamBody` is handed over to the
+connection (`sluiceway.handover` in the ASGI scope), or, under a server without a handover, run here over
+ASGI's `send`.
 
-Leaned on inside of Quart 0.22.0 and Quart-Trio 0.12.0 (tests/streams/test_neighbours.py): the connection class's
-`_create_request_from_scope` and `_send_response`, the request's `body_class`, and a response's `response` attribute.
+Leaned on inside of Quart 0.22.0 and Quart-Trio 0.12.0 (tests/streams/test_neighbours.py): the connection
+class's `_create_request_from_scope` and `_send_response`, the request's `body_class`, and a response's
+`response` attribute.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ Send = Callable[[AsgiMessage], Awaitable[None]]
 
 
 class PulledBody(TrioBody):
-    """A request's body, read from the client only as fast as it is asked for.  Iterate it, once, for its pieces."""
+    """A request's body, read from the client only as fast as it is asked for.
+
+    Iterate it, once, for its pieces.
+    """
 
     receive: Receive
     _ended = False
@@ -77,8 +82,8 @@ class PulledRequest(TrioRequest):
 
 
 class StreamBody(ResponseBody):
-    """A response body that is run rather than iterated: `run` is given the connection, and everything it needs is opened
-    there."""
+    """A response body that is run rather than iterated: `run` is given the connection, and everything it
+    needs is opened there."""
 
     def __init__(self, run: RunStream) -> None:
         self.run = run
@@ -157,8 +162,8 @@ async def _run_over_asgi(run: RunStream, start: AsgiMessage, receive: Receive, s
             complete = True
             nursery.cancel_scope.cancel()
     except* trio.BrokenResourceError:
-        # Cut off: the answer must not look complete, and a server that is left in the middle of one closes it.
-        return
+        # Cut off: the answer must not look complete.  A server left in the middle of one closes it.
+        complete = False
     if complete:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

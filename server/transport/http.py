@@ -83,7 +83,7 @@ class HttpOptions:
 
 
 class BodyReadError(Exception):
-    """Raised from ASGI `receive`: the rest of the request's body will not come, for the reason in `problem`."""
+    """Raised from ASGI `receive`: the rest of the body will not come, for the reason in `problem`."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
@@ -116,13 +116,13 @@ class _InlineTasks:
         pass
 
     async def spawn_app(
-        self, app: object, config: Config, scope: object, send: Callable[[Any], Awaitable[None]]
+        self, _app: object, _config: Config, scope: object, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[object], Awaitable[None]]:
         self.scope = cast("AsgiMessage", scope)
         self.send = send
         return _drop
 
-    def spawn(self, func: object, *args: object) -> None:
+    def spawn(self, _func: object, *_args: object) -> None:
         raise AssertionError("Hypercorn's HTTP/1.1 streams start no tasks")
 
 
@@ -365,7 +365,7 @@ class HttpConnection:
             raise RefusedError(error.problem) from None
         except trio.BrokenResourceError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever an app raises becomes one answer
             _log.exception("the app failed on %s %s", head.method, head.path)
             if http.state is not ASGIHTTPState.REQUEST:
                 raise trio.BrokenResourceError("the app failed in the middle of its answer") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -72,6 +72,7 @@ class ConnectionServer:
         self._context = WorkerContext(None)
         self._idle = IdleConnections()
         self._hangups = Hangups()
+        self._stopped = trio.Event()
         self.failures = 0
         """Connections that ended by an exception nobody expected."""
 
@@ -104,6 +105,11 @@ class ConnectionServer:
                 background.cancel_scope.cancel()
         finally:
             self._hangups.close()
+            self._stopped.set()
+
+    async def wait_stopped(self) -> None:
+        """Wait until `run` is over."""
+        await self._stopped.wait()
 
     async def _drain(self, connections: trio.Nursery) -> None:
         connections.cancel_scope.deadline = trio.current_time() + self._options.drain_seconds
@@ -164,7 +170,7 @@ class ConnectionServer:
             await self._serve_guarded(ordered, peer, local, full)
         except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
             _log.debug("a connection broke: %s", gone.exceptions[0])
-        except* Exception:
+        except* Exception:  # noqa: BLE001 - the guard: it ends this connection and no other
             self.failures += 1
             _log.exception("a connection failed")
         finally:

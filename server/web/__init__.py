@@ -1,0 +1,17 @@
+"""Routes: one blueprint a resource.  Parse the request, call one thing below, shape the answer."""
+
+from .answers import refuse_events
+from .doors import install_doors, install_error_handlers
+from .operations import operations_blueprint
+from .pages import pages_blueprint
+from .topics import TopicOptions, topics_blueprint
+
+__all__ = [
+    "TopicOptions",
+    "install_doors",
+    "install_error_handlers",
+    "operations_blueprint",
+    "pages_blueprint",
+    "refuse_events",
+    "topics_blueprint",
+]

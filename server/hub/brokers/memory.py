@@ -1,4 +1,7 @@
-"""The broker in memory: bounded histories, no durability, one node.  What is published is visible in the same step."""
+"""The broker in memory: bounded histories, no durability, one node.
+
+What is published is visible in the same step.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _NOTHING = TopicHistory(first=None, last=None, buffered=0, size=0)
 
 
 class MemoryBroker:
-    """Keeps the newest messages of each topic.  Everything is gone with the process; a new one has a new epoch."""
+    """Keeps the newest messages of each topic.
+
+    Everything is gone with the process; a new one has a new epoch.
+    """
 
     def __init__(self, limits: HistoryLimits) -> None:
         self._limits = limits
@@ -38,7 +44,9 @@ class MemoryBroker:
         self._deliver = deliver
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Message]:
-        """Store and deliver `drafts` in one step, without a checkpoint: nothing can come between or cancel it."""
+        """Store and deliver `drafts` in one step, without a checkpoint: nothing can come between or cancel
+        it.
+        """
         now, wall = trio.current_time(), time.time()
         messages = []
         for draft in drafts:
@@ -67,6 +75,12 @@ class MemoryBroker:
             return self._from_start(topic, history, "evicted", limit)
         return Page(None, history.after(after.offset, limit))
 
+    def rewound(self, topic: str, count: int) -> Cursor:
+        """See `Broker.rewound`."""
+        history = self._pruned(topic)
+        message = history.from_end(count) if history is not None else None
+        return self.head if message is None else Cursor(self._epoch, message.id.offset - 1)
+
     def history(self, topic: str) -> TopicHistory:
         """What is kept of `topic`, nothing where it is not known."""
         history = self._pruned(topic)
@@ -75,7 +89,10 @@ class MemoryBroker:
         return TopicHistory(history.first.id, history.last.id, len(history), history.size)
 
     def forget(self, topic: str) -> bool:
-        """Forget `topic` where nothing is kept of it.  Old cursors meet a gap all the same: the store remembers the floor."""
+        """Forget `topic` where nothing is kept of it.
+
+        Old cursors meet a gap all the same: the store remembers the floor.
+        """
         history = self._pruned(topic)
         if history is None:
             return True

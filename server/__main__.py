@@ -1,0 +1,45 @@
+"""The command line: `python -m server`, installed as `sluiceway`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from .settings import CommandLine
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server as the command line, the environment and a file say.  Returns the exit code."""
+    command = CommandLine.load_or_exit(sys.argv[1:] if arguments is None else arguments, os.environ)
+    if command.check:
+        print(command.describe())
+        return 0
+    # Imported late: `--help` and `--check` need none of it.
+    import trio  # noqa: PLC0415
+
+    from .application import serve  # noqa: PLC0415
+    from .observability import configure  # noqa: PLC0415
+
+    configure(command.settings.log_format)
+    code = 0
+    try:
+        trio.run(serve, command.settings, _announce)
+    except* OSError as errors:
+        print(f"sluiceway: error: {_innermost(errors)}", file=sys.stderr)
+        code = 1
+    return code
+
+
+def _announce(urls: list[str]) -> None:
+    print("sluiceway: listening on", *urls, flush=True)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

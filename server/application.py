@@ -1,0 +1,271 @@
+"""The application: where settings become services, routes and a server.  The one place that knows all of
+them.
+
+`open_application` opens everything that lives as long as the server.  `serve` puts it on its own listeners
+(`python -m server`); `serve_asgi` puts it under somebody else's ASGI server (`hypercorn -k trio server:app`).
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import trio
+from quart_trio import QuartTrio
+
+from .hub import Draft, HistoryLimits, Hub, HubLimits, MemoryBroker, run_ticking_feed
+from .lifecycle import CloseReason, Registry, RequestHead
+from .observability import StatsSource, configure, log_request, log_stream_end
+from .security import OriginRules
+from .settings import Settings
+from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
+from .transport import (
+    AsgiApp,
+    AsgiMessage,
+    ConnectionServer,
+    DrainGate,
+    HttpOptions,
+    ServerOptions,
+    open_listeners,
+    raise_descriptor_limit,
+)
+from .web import (
+    TopicOptions,
+    install_doors,
+    install_error_handlers,
+    operations_blueprint,
+    pages_blueprint,
+    refuse_events,
+    topics_blueprint,
+)
+from .wire import json_text
+from .wire.problem import Problem
+from .wire.times import rfc3339
+
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+
+_log = logging.getLogger("sluiceway")
+
+
+class App(QuartTrio):
+    """The Quart app: Quart-Trio's, with request bodies that are pulled and responses that are handed over."""
+
+    asgi_http_class = StreamingConnection
+    request_class = PulledRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What is open as long as the server is."""
+
+    settings: Settings
+    app: App
+    events: EventServices
+
+    @property
+    def registry(self) -> Registry:
+        """Every open stream."""
+        return self.events.registry
+
+    @property
+    def gate(self) -> DrainGate:
+        """Closed when the server is to stop."""
+        return self.events.gate
+
+    def server(self) -> ConnectionServer:
+        """A server of connections for this application, in our own transport."""
+        settings = self.settings
+
+        def door(head: RequestHead) -> Problem | None:
+            if int(head.header("content-length") or 0) > settings.max_body:
+                return Problem("body_too_large", f"A body here may have {settings.max_body} bytes.")
+            return None
+
+        def door_when_full(head: RequestHead) -> Problem | bytes:
+            detail = "As many connections are open as this server allows."
+            return refuse_events(head, "connections_full", detail, CloseReason.LIMIT, self.gate)
+
+        return ConnectionServer(
+            cast("AsgiApp", self.app),
+            self.registry,
+            self.gate,
+            door=door,
+            door_when_full=door_when_full,
+            on_answer=log_request,
+            options=ServerOptions(
+                write_deadline=settings.write_deadline,
+                max_connections=settings.max_connections,
+                drain_seconds=settings.drain_seconds,
+                drain_notice=settings.drain_notice,
+                http=HttpOptions(keep_alive=settings.keep_alive),
+            ),
+        )
+
+
+@asynccontextmanager
+async def open_application(
+    settings: Settings, binds: Sequence[tuple[str, int]] = ()
+) -> AsyncIterator[Application]:
+    """Open what the server holds: hub, registry, heartbeats and feeds.  `binds` are the addresses it is
+    reached at.
+
+    Leaving the block cancels the background tasks.  One that fails takes the block down with it: a server
+    without its heartbeat is not to go on.
+    """
+    registry = Registry(log_stream_end)
+    limits = HubLimits(settings.capacity, settings.capacity_bytes, settings.max_topics)
+    history = HistoryLimits(settings.history, settings.history_seconds, settings.history_bytes)
+    hub = Hub(MemoryBroker(history), limits)
+    heartbeats = Heartbeats(settings.heartbeat)
+    gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
+    events = EventServices(hub, registry, heartbeats, gate)
+    stats = StatsSource(registry, hub, settings.memory_ceiling().total)
+    rules = OriginRules(
+        tuple(binds),
+        frozenset(settings.allow_origin),
+        frozenset(host.lower() for host in settings.allow_host),
+    )
+    app = _create_app(events, TopicOptions(limits, history, settings.max_body), rules, stats)
+    async with trio.open_nursery() as background:
+        background.start_soon(heartbeats.run)
+        background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
+        yield Application(settings, app, events)
+        background.cancel_scope.cancel()
+
+
+def _create_app(events: EventServices, topics: TopicOptions, rules: OriginRules, stats: StatsSource) -> App:
+    app = App("sluiceway", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=topics.max_body,
+        BODY_TIMEOUT=None,
+        RESPONSE_TIMEOUT=None,
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    app.url_map.merge_slashes = False
+    install_doors(app, rules)
+    install_error_handlers(app)
+    app.register_blueprint(topics_blueprint(events, topics))
+    app.register_blueprint(operations_blueprint(events.gate, stats))
+    app.register_blueprint(pages_blueprint())
+    return app
+
+
+def _clock_draft() -> Draft:
+    return Draft("clock", json_text.encode({"time": rfc3339()}), event="time")
+
+
+async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> None:
+    """Serve until the drain that SIGTERM or SIGINT begins is over; a second signal ends the process at once.
+
+    `on_ready` is given the URLs once all listeners accept.
+
+    Raises:
+        OSError: an address cannot be bound, or a certificate not be read.
+    """
+    raise_descriptor_limit()
+    tls = _tls_context(settings)
+    addresses = [(address.host, address.port) for address in settings.bind]
+    with open_listeners(addresses) as listeners:
+        binds = [_bound(host, listener) for (host, _), listener in zip(addresses, listeners, strict=True)]
+        async with open_application(settings, binds) as application, trio.open_nursery() as nursery:
+            nursery.start_soon(_drain_on_signals, application.gate)
+            server = application.server()
+            await nursery.start(server.run, listeners, tls)
+            on_ready([_url(host, port, tls is not None) for host, port in binds])
+            await server.wait_stopped()
+            nursery.cancel_scope.cancel()
+
+
+def _bound(host: str, listener: socket.socket) -> tuple[str, int]:
+    return host or "0.0.0.0", listener.getsockname()[1]
+
+
+def _url(host: str, port: int, secure: bool) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if secure else 'http'}://{shown}:{port}"
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.certfile is None or settings.keyfile is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.certfile, settings.keyfile)
+    # HTTP/2 stays out until its flow control is ours.
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def _drain_on_signals(gate: DrainGate) -> None:
+    import signal  # noqa: PLC0415 - needed by a process of our own alone
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if gate.draining:
+                logging.shutdown()
+                os._exit(128 + number)
+            _log.info("draining")
+            gate.close()
+
+
+async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+    """The application under a stock ASGI server: built from the environment when its lifespan starts.
+
+    It is kept in the lifespan's state, which the server hands to every request; nothing is kept in this
+    module.
+    """
+    if scope["type"] == "lifespan":
+        await _live_under_asgi(scope, receive, send)
+    elif scope["type"] == "http":
+        application: Application = scope["state"]["sluiceway.application"]
+        await application.app(scope, receive, send)  # type: ignore[arg-type]
+    else:
+        await send({"type": "websocket.close", "code": 1008})
+
+
+async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+    await receive()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_only_worker())
+            settings = Settings.from_environment(os.environ)
+        except (ValueError, OSError) as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        configure(settings.log_format)
+        _log.warning(
+            "running under a stock ASGI server: no write deadline, no write-through, no time limits for slow "
+            "heads and bodies, and streams are cut rather than drained; `python -m server` has them"
+        )
+        async with open_application(settings) as application:
+            scope["state"]["sluiceway.application"] = application
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            application.gate.close()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _only_worker() -> socket.socket:
+    """A lock held as long as this worker lives.  Hub and rooms are per process: a second worker would split
+    them.
+
+    Raises:
+        ValueError: another worker of the same parent holds it.
+    """
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if multiprocessing.parent_process() is None:
+        return lock
+    try:
+        lock.bind(f"\0sluiceway-worker-of-{os.getppid()}")
+    except OSError:
+        lock.close()
+        raise ValueError("more than one worker: topics would be split between processes; use one") from None
+    return lock

@@ -1,0 +1,87 @@
+"""What every request passes before a route, and every answer after it: hosts, origins, CORS, and errors as
+problems.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from ..security import (
+    OriginRules,
+    check_host,
+    check_origin,
+    cors_headers,
+    is_preflight,
+    preflight_headers,
+)
+from ..transport import BodyReadError
+from ..wire.problem import Problem, ProblemError
+from .answers import problem_response
+from .requests import head_of
+
+_log = logging.getLogger("sluiceway.web")
+
+
+def install_doors(app: Quart, rules: OriginRules) -> None:
+    """Let every request of `app` through the doors."""
+
+    @app.before_request
+    async def check() -> Response | None:
+        head = head_of(request)
+        problem = check_host(head, rules) or check_origin(head, rules)
+        if problem is not None:
+            return problem_response(problem)
+        if not is_preflight(head):
+            return None
+        headers = preflight_headers(head, rules)
+        if headers is None:
+            return problem_response(
+                Problem("origin_foreign", "Pages of that origin may not do this. See --allow-origin.")
+            )
+        return Response(b"", 204, headers=headers)
+
+    @app.after_request
+    async def add_headers(response: Response) -> Response:
+        for name, value in cors_headers(head_of(request), rules).items():
+            if name == "Vary":
+                response.vary.add(value)
+            else:
+                response.headers[name] = value
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def install_error_handlers(app: Quart) -> None:
+    """Let every error of `app` be answered as a problem that says nothing of the inside."""
+
+    @app.errorhandler(ProblemError)
+    async def known(error: ProblemError) -> Response:
+        return problem_response(error.problem)
+
+    @app.errorhandler(BodyReadError)
+    async def unread(error: BodyReadError) -> Response:
+        return problem_response(error.problem)
+
+    @app.errorhandler(HTTPException)
+    async def http(error: HTTPException) -> Response:
+        return problem_response(_problem_of(error))
+
+    @app.errorhandler(Exception)
+    async def unexpected(error: Exception) -> Response:
+        _log.error("a route failed", exc_info=error)
+        return problem_response(Problem("server_failed", "The server failed. It has been logged."))
+
+
+def _problem_of(error: HTTPException) -> Problem:
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return Problem("method_unknown", f"Allowed here: {allowed}.", headers={"Allow": allowed})
+    if isinstance(error, NotFound):
+        return Problem("path_unknown", "There is nothing at this path.")
+    if error.code is not None and 400 <= error.code < 500:
+        return Problem("request_malformed", "The request cannot be understood.")
+    _log.error("a route failed", exc_info=error)
+    return Problem("server_failed", "The server failed. It has been logged.")

@@ -1,0 +1,153 @@
+"""What routes have in common: the head of a request, names, query parameters, bodies.
+
+Everything here either returns a checked value or raises the `ProblemError` that answers the client.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+from quart import Request
+
+from ..lifecycle import RequestHead
+from ..streams import PulledRequest
+from ..wire import json_text
+from ..wire.problem import ProblemError
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+_NAME = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}")
+_T = TypeVar("_T")
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)]
+
+
+def head_of(request: Request) -> RequestHead:
+    """The head of the request under way: the server's own, or one made from the ASGI scope where there is
+    none.
+    """
+    scope = cast("dict[str, Any]", request.scope)
+    head = scope.get("sluiceway.head")
+    if head is None:
+        head = scope["sluiceway.head"] = _head_of_scope(scope)
+    return cast("RequestHead", head)
+
+
+def _head_of_scope(scope: dict[str, Any]) -> RequestHead:
+    return RequestHead(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        peer=(scope.get("client") or ("",))[0],
+        local=(scope.get("server") or ("",))[0],
+        secure=scope["scheme"] == "https",
+    )
+
+
+def check_name(name: str) -> str:
+    """`name`, where it is one.
+
+    Raises:
+        ProblemError: `name_invalid`.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise ProblemError(
+            "name_invalid",
+            "A name has 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -, and does not begin with a dot.",
+        )
+    return name
+
+
+def query_of(head: RequestHead, accepted: frozenset[str]) -> dict[str, str]:
+    """The query parameters, each at most once.  One that is not known is refused: it would be a promise not
+    kept.
+
+    Raises:
+        ProblemError: `query_invalid`.
+    """
+    try:
+        pairs = parse_qsl(head.query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise ProblemError("query_invalid", "The query is not UTF-8, or has too many parameters.") from None
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in accepted:
+            known = ", ".join(sorted(accepted)) or "none"
+            raise ProblemError("query_invalid", f"A query parameter is unknown. Known here: {known}.")
+        if name in query:
+            raise ProblemError("query_invalid", f"The parameter {name} is given twice.")
+        query[name] = value
+    return query
+
+
+def whole_number(query: dict[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    """The parameter `name` as a whole number from `least` to `most`.
+
+    Raises:
+        ProblemError: `query_invalid`.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise ProblemError("query_invalid", f"{name} is a whole number from {least} to {most}.")
+    return int(text)
+
+
+def content_type_of(head: RequestHead) -> tuple[str, str]:
+    """Media type and charset of the body, lower case; the charset is UTF-8 where none is said.
+
+    Raises:
+        ProblemError: `encoding_unsupported`, for any Content-Encoding.
+    """
+    if (head.header("content-encoding") or "identity").lower() != "identity":
+        raise ProblemError("encoding_unsupported", "Send the body without a Content-Encoding.")
+    media_type, _, parameters = (head.header("content-type") or "").partition(";")
+    charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
+    return media_type.strip().lower(), charset[1].lower() if charset else "utf-8"
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        ProblemError: `body_too_large`, before the body is read where its length is said; `body_incomplete`.
+    """
+    if (request.content_length or 0) > max_bytes:
+        raise ProblemError("body_too_large", f"A body here may have {max_bytes} bytes.")
+    return await cast("PulledRequest", request).body.read_all(max_bytes)
+
+
+def decode_json(body: bytes, type: type[_T]) -> _T:
+    """`body` as `type`.
+
+    Raises:
+        ProblemError: `json_malformed` or `body_invalid`.
+    """
+    try:
+        return json_text.decode(body, type)
+    except json_text.MalformedError as error:
+        raise ProblemError("json_malformed", f"{str(error).capitalize()}.") from None
+    except json_text.InvalidError as error:
+        raise ProblemError(
+            "body_invalid",
+            "The body is JSON, and not what is expected here.",
+            errors=({"pointer": error.pointer, "detail": str(error)},),
+        ) from None
+
+
+def decode_text(body: bytes) -> str:
+    """`body` as UTF-8 text.
+
+    Raises:
+        ProblemError: `text_malformed`.
+    """
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise ProblemError("text_malformed", f"The body is not UTF-8 at byte {error.start}.") from None
