@@ -36,8 +36,11 @@ class Child:
         self._received = b""
 
     def tell(self, line: str) -> None:
-        self._stdin.write(line.encode() + b"\n")
-        self._stdin.flush()
+        try:
+            self._stdin.write(line.encode() + b"\n")
+            self._stdin.flush()
+        except BrokenPipeError as failure:
+            raise ChildError(f"{self.name} ended") from failure
 
     def read_line(self, seconds: float) -> bytes:
         """The next line of its stdout; raises ChildError if none comes within that time."""

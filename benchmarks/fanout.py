@@ -12,6 +12,7 @@ from benchmarks.rounds import run_rounds
 from benchmarks.server_process import ServerProcess
 from benchmarks.subscribers import open_subscribers
 from benchmarks.table import markdown_table
+from benchmarks.usage import cpu_seconds, memory_kib
 
 _SECONDS_TO_ARRIVE = 60.0
 _WARM_UP_STREAMS = 10
@@ -25,6 +26,8 @@ class Figures:
     kib_per_connection: float
     post_p50: float
     post_p99: float
+    server_busy: float
+    load_client_busy: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +55,8 @@ def run(options: argparse.Namespace) -> str:
         "POST p99 ms",
         "of the ceiling's deliveries",
         "times its CPU",
+        "server busy",
+        "load client busy",
     ]
     ceiling = measured.get(CEILING, [])
     rows = [_row(candidate, figures, ceiling) for candidate, figures in measured.items()]
@@ -61,26 +66,32 @@ def run(options: argparse.Namespace) -> str:
 def _measure(server: ServerProcess, subscribers: int, messages: int, seconds: float) -> Figures:
     with open_subscribers(server, _WARM_UP_STREAMS) as streams:
         streams.prime(server)
-    memory_before = server.memory_kib()
+    memory_before = memory_kib(server.pid)
     with open_subscribers(server, subscribers) as streams:
         streams.prime(server)
+        primed = streams.count().events
         publish(server, messages=_WARM_UP_MESSAGES)
-        streams.wait_for_events(_WARM_UP_MESSAGES * subscribers, _SECONDS_TO_ARRIVE)
+        streams.wait_for_events(primed + _WARM_UP_MESSAGES * subscribers, _SECONDS_TO_ARRIVE)
         # Before the timed messages: the history that a server keeps of them is no cost of a connection.
-        memory = server.memory_kib() - memory_before
+        memory = memory_kib(server.pid) - memory_before
 
         events_before = streams.count().events
-        cpu_before = server.cpu_seconds()
+        load_before = cpu_seconds(streams.child.pid)
+        cpu_before = cpu_seconds(server.pid)
         published = publish(server, messages=messages, seconds=seconds)
         deliveries = published.sent * subscribers
         arrived = streams.wait_for_events(events_before + deliveries, _SECONDS_TO_ARRIVE)
-        cpu = server.cpu_seconds() - cpu_before
+        cpu = cpu_seconds(server.pid) - cpu_before
+        load = cpu_seconds(streams.child.pid) - load_before
+    seconds = arrived - published.started
     return Figures(
-        deliveries / (arrived - published.started),
+        deliveries / seconds,
         cpu / deliveries * 1e6,
         memory / subscribers,
         published.p50 * 1e3,
         published.p99 * 1e3,
+        cpu / seconds,
+        load / seconds,
     )
 
 
@@ -102,6 +113,8 @@ def _row(candidate: Candidate, rounds: list[Figures], ceiling: list[Figures]) ->
         f"{typical(lambda f: f.post_p99):.2f}",
         "–" if speed is None else f"{speed:.0%}",
         "–" if cpu is None else f"{cpu:.1f}",
+        f"{typical(lambda f: f.server_busy):.0%}",
+        f"{typical(lambda f: f.load_client_busy):.0%}",
     ]
 
 

@@ -10,6 +10,7 @@ from benchmarks.rounds import run_rounds
 from benchmarks.server_process import ServerProcess
 from benchmarks.subscribers import open_subscribers
 from benchmarks.table import markdown_table
+from benchmarks.usage import cpu_seconds, memory_kib
 
 _WARM_UP_STREAMS = 10
 _SECONDS_TO_SETTLE = 2.0
@@ -51,9 +52,9 @@ def _measure(server: ServerProcess, subscribers: int) -> Figures:
     with open_subscribers(server, _WARM_UP_STREAMS) as streams:
         streams.prime(server)
     time.sleep(_SECONDS_TO_SETTLE)
-    memory_before, cpu_before = server.memory_kib(), server.cpu_seconds()
+    memory_before, cpu_before = memory_kib(server.pid), cpu_seconds(server.pid)
     with open_subscribers(server, subscribers) as streams:
-        cpu = server.cpu_seconds() - cpu_before
+        cpu = cpu_seconds(server.pid) - cpu_before
         time.sleep(_SECONDS_TO_SETTLE)
-        memory = server.memory_kib() - memory_before
+        memory = memory_kib(server.pid) - memory_before
         return Figures(memory / subscribers, subscribers / streams.seconds_to_open, cpu / subscribers * 1e6)

@@ -26,7 +26,7 @@ def run_rounds(
             try:
                 with open_server(candidate) as server:
                     measured[candidate].append(measure(server))
-            except ChildError as failure:
+            except (ChildError, ProcessLookupError) as failure:
                 print(f"{candidate.name} is left out: {failure}", file=sys.stderr)
                 del measured[candidate]
     return measured

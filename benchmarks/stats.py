@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 
 import msgspec
 
+from benchmarks.child import ChildError
 from benchmarks.server_process import ServerProcess
 
 
@@ -21,8 +22,12 @@ class StatsReader:
         self._connection = connection
 
     def read(self) -> Stats:
-        self._connection.request("GET", "/stats")
-        return msgspec.json.decode(self._connection.getresponse().read(), type=Stats)
+        """Ask once; raises ChildError where there is no such answer."""
+        try:
+            self._connection.request("GET", "/stats")
+            return msgspec.json.decode(self._connection.getresponse().read(), type=Stats)
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as failure:
+            raise ChildError(f"no answer of use at /stats: {failure}") from failure
 
 
 @contextmanager

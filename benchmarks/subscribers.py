@@ -22,6 +22,7 @@ Answer = TypeVar("Answer")
 _BURST = 64
 _SECONDS_TO_OPEN = 60.0
 _SECONDS_TO_PRIME = 30.0
+_SECONDS_TO_ARRIVE = 3.0
 
 
 class Opened(msgspec.Struct):
@@ -80,7 +81,7 @@ class Subscribers:
             before = self.count().events
             publish(server, messages=1)
             try:
-                self.wait_for_events(before + self.number, 1.0)
+                self.wait_for_events(before + self.number, _SECONDS_TO_ARRIVE)
             except ChildError:
                 continue
             return
