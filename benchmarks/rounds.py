@@ -18,7 +18,10 @@ Figures = TypeVar("Figures")
 def run_rounds(
     candidates: Sequence[Candidate], rounds: int, measure: Callable[[ServerProcess], Figures]
 ) -> dict[Candidate, list[Figures]]:
-    """What ``measure`` made of each candidate, a figure a round, in the order of the rounds."""
+    """What ``measure`` made of each candidate, a figure a round, in the order of the rounds.
+
+    Ends the program, with exit code 1, when every candidate failed.
+    """
     measured: dict[Candidate, list[Figures]] = {candidate: [] for candidate in candidates}
     for number in range(1, rounds + 1):
         for candidate in list(measured):
@@ -29,4 +32,6 @@ def run_rounds(
             except (ChildError, ProcessLookupError) as failure:
                 print(f"{candidate.name} is left out: {failure}", file=sys.stderr)
                 del measured[candidate]
+    if not measured:
+        sys.exit("no candidate is left to compare")
     return measured
