@@ -1,0 +1,36 @@
+"""What a server says of itself at GET /stats, asked over one keep-alive connection."""
+
+import http.client
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import msgspec
+
+from benchmarks.child import ChildError
+from benchmarks.server_process import ServerProcess
+
+
+class Stats(msgspec.Struct):
+    """The part of it that is compared; ``leaked`` is None where a server does not count it."""
+
+    subscriptions: int
+    leaked: int | None = None
+
+
+class StatsReader:
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self._connection = connection
+
+    def read(self) -> Stats:
+        """Ask once; raises ChildError where there is no such answer."""
+        try:
+            self._connection.request("GET", "/stats")
+            return msgspec.json.decode(self._connection.getresponse().read(), type=Stats)
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as failure:
+            raise ChildError(f"no answer of use at /stats: {failure}") from failure
+
+
+@contextmanager
+def open_stats(server: ServerProcess) -> Iterator[StatsReader]:
+    with closing(http.client.HTTPConnection(server.host, server.port, timeout=30)) as connection:
+        yield StatsReader(connection)
