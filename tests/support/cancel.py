@@ -8,7 +8,8 @@ A moment, or step, is the entry, each time a task of the function has just yield
 what it waits for), and each time one is about to resume (what it waited for has come, and is followed by a
 cancellation: where a lock or an item that was already handed over gets lost).  The tasks of the function are
 the one that awaits it and all that are started in nurseries below.  They are watched by a Trio instrument, so
-the function needs no help of its own."""
+the function needs no help of its own.
+"""
 
 from __future__ import annotations
 
