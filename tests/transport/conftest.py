@@ -1,0 +1,31 @@
+"""Servers as processes, for tests over real sockets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+_READY = "sluiceway: listening on http://127.0.0.1:"
+
+
+@pytest.fixture(scope="module")
+def live_server() -> Iterator[int]:
+    """The port of a server of ours, in its own process: `python -m server` with all defaults."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "server", "--bind", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith(_READY), f"no ready line, but {line!r}"
+            yield int(line.removeprefix(_READY))
+            assert process.poll() is None, f"the server has ended, with {process.returncode}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=40)
+            except subprocess.TimeoutExpired:
+                process.kill()
