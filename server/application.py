@@ -23,6 +23,7 @@ from quart_trio import QuartTrio
 from .hub import Draft, HistoryLimits, Hub, HubLimits, MemoryBroker, run_ticking_feed
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
+from .rooms import Pings, Rooms, RoomServices
 from .security import OriginRules
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -43,7 +44,9 @@ from .web import (
     operations_blueprint,
     pages_blueprint,
     refuse_events,
+    rooms_blueprint,
     topics_blueprint,
+    websocket_door,
 )
 from .wire import json_text
 from .wire.problem import Problem
@@ -69,6 +72,8 @@ class Application:
     settings: Settings
     app: App
     events: EventServices
+    rooms: RoomServices
+    rules: OriginRules
 
     @property
     def registry(self) -> Registry:
@@ -99,6 +104,7 @@ class Application:
             self.gate,
             door=door,
             door_when_full=door_when_full,
+            websockets=websocket_door(self.rooms, self.rules, echo=settings.echo),
             on_answer=log_request,
             options=ServerOptions(
                 write_deadline=settings.write_deadline,
@@ -133,15 +139,19 @@ async def open_application(
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
-    app = _create_app(events, TopicOptions(limits, history, settings.max_body), rules, stats)
+    rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
+    app = _create_app(events, rooms, TopicOptions(limits, history, settings.max_body), rules, stats)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
+        background.start_soon(rooms.pings.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
-        yield Application(settings, app, events)
+        yield Application(settings, app, events, rooms, rules)
         background.cancel_scope.cancel()
 
 
-def _create_app(events: EventServices, topics: TopicOptions, rules: OriginRules, stats: StatsSource) -> App:
+def _create_app(
+    events: EventServices, rooms: RoomServices, topics: TopicOptions, rules: OriginRules, stats: StatsSource
+) -> App:
     app = App("sluiceway", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=topics.max_body,
@@ -153,6 +163,7 @@ def _create_app(events: EventServices, topics: TopicOptions, rules: OriginRules,
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events, topics))
+    app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint())
     return app

@@ -6,7 +6,7 @@ from .cursor import Cursor
 from .feeds import run_ticking_feed
 from .history import HistoryLimits
 from .hub import Hub, HubLimits, TopicInfo
-from .message import Draft, Flush, Form, Gap, Heartbeat, Item, Message
+from .message import Draft, Flush, Form, Gap, Heartbeat, Item, Message, Notice, Origin, joined
 from .subscription import Subscription
 
 __all__ = [
@@ -22,8 +22,11 @@ __all__ = [
     "Item",
     "MemoryBroker",
     "Message",
+    "Notice",
+    "Origin",
     "Subscription",
     "TopicInfo",
     "TopicsFullError",
+    "joined",
     "run_ticking_feed",
 ]

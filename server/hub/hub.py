@@ -15,7 +15,7 @@ from ..lifecycle import CloseReason
 from .broker import Page, TopicsFullError
 from .brokers.memory import MemoryBroker
 from .cursor import Cursor
-from .message import Draft, Form, Message
+from .message import Draft, Form, Message, Notice
 from .subscription import Sink, Subscription
 
 _FORGET_PAUSE = 1.0
@@ -43,13 +43,36 @@ class TopicInfo:
 
 
 class _Topic:
-    __slots__ = ("name", "subscriptions", "watched")
+    __slots__ = ("name", "subscriptions", "tap", "watched")
 
     def __init__(self, name: str) -> None:
         self.name = name
         # A dict for its order and its cheap removal; the values say nothing.
         self.subscriptions: dict[Subscription, None] = {}
         self.watched: trio.Event | None = None
+        self.tap: Callable[[Message], object] | None = None
+
+    def is_unused(self) -> bool:
+        """Whether nobody would miss it, as far as is known here."""
+        return not self.subscriptions and self.watched is None and self.tap is None
+
+    def tell(self, item: Message | Notice, but: Subscription | None = None) -> int:
+        """One pass over the subscriptions, `but` left out; how many took it.
+
+        Those that could not go on are dropped.
+        """
+        told = 0
+        ended = []
+        for subscription in self.subscriptions:
+            if subscription is but:
+                continue
+            if subscription.offer(item):
+                told += 1
+            else:
+                ended.append(subscription)
+        for subscription in ended:
+            del self.subscriptions[subscription]
+        return told
 
 
 class Hub:
@@ -106,11 +129,23 @@ class Hub:
     def _deliver(self, messages: Sequence[Message]) -> None:
         self.published += len(messages)
         for message in messages:
-            subscriptions = self._topics[message.topic].subscriptions
-            ended = [subscription for subscription in subscriptions if not subscription.offer(message)]
-            self.delivered += len(subscriptions) - len(ended)
-            for subscription in ended:
-                del subscriptions[subscription]
+            topic = self._topics[message.topic]
+            if topic.tap is not None:
+                topic.tap(message)
+            self.delivered += topic.tell(message)
+
+    def announce(self, topic: str, notice: Notice, *, but: Subscription | None = None) -> None:
+        """Give `notice` to every subscription of `topic`, apart from `but`.  Never waits."""
+        self._topics[topic].tell(notice, but)
+
+    def set_tap(self, topic: str, callback: Callable[[Message], object] | None) -> None:
+        """Let `callback`, the one tap of `topic`, see each message before any subscription does; None ends
+        it.
+
+        It must neither wait nor raise.
+        """
+        self.admit(topic)
+        self._topics[topic].tap = callback
 
     # Subscribing
 
@@ -224,7 +259,7 @@ class Hub:
         if trio.current_time() < self._forget_at:
             return
         self._forget_at = trio.current_time() + _FORGET_PAUSE
-        unused = [t.name for t in self._topics.values() if not t.subscriptions and t.watched is None]
+        unused = [t.name for t in self._topics.values() if t.is_unused()]
         for name in unused:
             if self._broker.forget(name):
                 del self._topics[name]

@@ -6,7 +6,7 @@ A *form* is a plain function from an item to bytes; the function itself is the k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,17 @@ from .cursor import Cursor
 
 OVERHEAD = 512
 """Bytes that a message costs beyond its text, measured roughly: objects, cursor, cached frame heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who a message comes from, where that is told: the member, its own reference, or a label given by the
+    server side.
+    """
+
+    sender: str | None = None
+    ref: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class Draft:
     event: str | None = None
     retry: int | None = None
     text: bool = False
+    origin: Origin | None = None
 
 
 class Message:
@@ -42,6 +54,7 @@ class Message:
         "data",
         "event",
         "id",
+        "origin",
         "retry",
         "seq",
         "size",
@@ -57,6 +70,7 @@ class Message:
         self.event = draft.event
         self.retry = draft.retry
         self.text = draft.text
+        self.origin = draft.origin
         self.id = id
         self.seq = seq
         self.time = time
@@ -69,7 +83,7 @@ class Message:
         """The same message as history keeps it: a `retry` is for the connections of its moment."""
         if self.retry is None:
             return self
-        draft = Draft(self.topic, self.data, self.event, None, self.text)
+        draft = Draft(self.topic, self.data, self.event, None, self.text, self.origin)
         return Message(draft, self.id, self.seq, self.time, self.stored_at)
 
     def frame(self, form: Form) -> bytes:
@@ -100,6 +114,27 @@ class Gap:
         return form(self)
 
 
+class Notice:
+    """Something for subscribers that is no message: it has no id, is not kept, and is not replayed.
+
+    `payload` is what the forms of its topic know how to encode.
+    """
+
+    __slots__ = ("_frames", "payload", "size")
+
+    def __init__(self, payload: object, size: int = OVERHEAD) -> None:
+        self.payload = payload
+        self.size = size
+        self._frames: dict[Form, bytes] = {}
+
+    def frame(self, form: Form) -> bytes:
+        """This notice in `form`, made at the first call."""
+        frame = self._frames.get(form)
+        if frame is None:
+            frame = self._frames[form] = form(self)
+        return frame
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """Nothing has happened, and the connection stands.
@@ -126,5 +161,25 @@ class Flush:
         return b""
 
 
-Item = Message | Gap | Heartbeat | Flush
-Form = Callable[[Message | Gap | Heartbeat], bytes]
+JOINED_BYTES = 64 * 1024
+"""What is waiting is joined into writes of about this size."""
+
+
+def joined(batch: Sequence[Item], form: Form) -> Iterator[bytes]:
+    """The frames of `batch` in few writes.  At least one, be it empty, where the batch has an item."""
+    frames: list[bytes] = []
+    size = 0
+    for item in batch:
+        frame = item.frame(form)
+        frames.append(frame)
+        size += len(frame)
+        if size >= JOINED_BYTES:
+            yield b"".join(frames)
+            frames.clear()
+            size = 0
+    if frames:
+        yield b"".join(frames)
+
+
+Item = Message | Notice | Gap | Heartbeat | Flush
+Form = Callable[[Message | Notice | Gap | Heartbeat], bytes]

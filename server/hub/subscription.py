@@ -25,7 +25,7 @@ import trio
 from ..lifecycle import CloseReason
 from ..transport import Sent
 from .cursor import Cursor
-from .message import Flush, Form, Heartbeat, Item, Message
+from .message import Flush, Form, Heartbeat, Item, Message, Notice
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -130,6 +130,11 @@ class Subscription:
         self._send.close()
         self._receive.close()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was offered has left, and the reader waits."""
+        return self._idle
+
     def end(self) -> None:
         """Take no more messages; let the reader have what is queued, and stop.
 
@@ -140,12 +145,13 @@ class Subscription:
         self._hub._leave(self)
         self._send.close()
 
-    def offer(self, message: Message) -> bool:
-        """Called by the hub with each message, in order: send or queue it.
+    def offer(self, message: Message | Notice) -> bool:
+        """Called with each message and notice, in order: send or queue it.
 
         False where it ended the subscription.
         """
-        self._position = message.id
+        if isinstance(message, Message):
+            self._position = message.id
         if self._idle:
             sent = self._sink.try_send(message.frame(self._form))
             if sent is Sent.SENT:
@@ -166,6 +172,17 @@ class Subscription:
             return False
         self._queue(message)
         return True
+
+    def discard(self) -> None:
+        """Throw away what is queued and not given out, as for a reader that is too slow for it."""
+        while True:
+            try:
+                item = self._receive.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return
+            self._pending -= 1
+            self._pending_bytes -= item.size
+            self._hub.buffered_bytes -= item.size
 
     def heartbeat(self) -> None:
         """Send a sign of life, where nothing else is waiting to be sent."""

@@ -111,6 +111,7 @@ class Settings:
     max_connections: int = setting(10_000, Count(), "most connections open at once")
     max_topics: int = setting(10_000, Count(), "most topics kept at once")
     keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
+    echo: bool = setting(False, Switch(), "serve /echo, a WebSocket that sends every message back")
     log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
 
     capacity: int = setting(1_000, Count(), "messages that wait in a subscription", fixed=True)

@@ -8,20 +8,17 @@ reason.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import trio
 
-from ..hub import Cursor, Form, Hub, Item
+from ..hub import Cursor, Hub, joined
 from ..lifecycle import CloseReason, Registry, RequestHead, reconnects
 from ..transport import ByteStream, DrainGate
 from ..wire import json_text, sse
 from .forms import EVENT_FORMS, framed
 from .heartbeats import Heartbeats
 
-JOINED_BYTES = 64 * 1024
-"""What is waiting is joined into writes of about this size."""
 FIRST_RETRY_MS = (1000, 5000)
 """Between which every stream's reconnection time is drawn, so that a crash brings no herd."""
 
@@ -78,8 +75,8 @@ class EventStream:
                     )
                     await stream.send_all(framed(first, stream.framing))
                     async for batch in subscription:
-                        for joined in _joined(batch, form):
-                            await stream.send_all(joined)
+                        for write in joined(batch, form):
+                            await stream.send_all(write)
                 reason = opened.reason or CloseReason.COMPLETED
                 closing = closing_event(reason, services.gate.retry_ms())
                 await stream.send_all(framed(closing, stream.framing))
@@ -101,19 +98,3 @@ def refused_events(reason: CloseReason, retry_ms: int) -> bytes:
     Any other answer than 200 with this, a 503 among them, would make EventSource give up for good.
     """
     return sse.encode_event(retry=retry_ms) + closing_event(reason, retry_ms)
-
-
-def _joined(batch: Sequence[Item], form: Form) -> Iterator[bytes]:
-    """The frames of `batch` in writes of about `JOINED_BYTES`."""
-    frames: list[bytes] = []
-    size = 0
-    for item in batch:
-        frame = item.frame(form)
-        frames.append(frame)
-        size += len(frame)
-        if size >= JOINED_BYTES:
-            yield b"".join(frames)
-            frames.clear()
-            size = 0
-    if frames:
-        yield b"".join(frames)

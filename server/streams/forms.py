@@ -6,12 +6,12 @@ all.
 
 from __future__ import annotations
 
-from ..hub import Form, Gap, Heartbeat, Message
+from ..hub import Form, Gap, Heartbeat, Message, Notice
 from ..transport import Framing
 from ..wire import json_text, sse
 
 
-def event(item: Message | Gap | Heartbeat) -> bytes:
+def event(item: Message | Notice | Gap | Heartbeat) -> bytes:
     """`item` as one Server-Sent Event."""
     match item:
         case Message():
@@ -20,13 +20,15 @@ def event(item: Message | Gap | Heartbeat) -> bytes:
             topics = [{"topic": topic, "missed": missed} for topic, missed in item.topics]
             data = json_text.encode({"reason": item.reason, "topics": topics})
             return sse.encode_event(id=str(item.id), event="gap", data=data)
+        case Notice():
+            raise TypeError("topics of event streams have no notices")
         case Heartbeat(id=None):
             return sse.HEARTBEAT
         case Heartbeat():
             return sse.encode_event(id=str(item.id), event="heartbeat", data="{}")
 
 
-def event_chunk(item: Message | Gap | Heartbeat) -> bytes:
+def event_chunk(item: Message | Notice | Gap | Heartbeat) -> bytes:
     """`item` as one Server-Sent Event in a chunk of its own."""
     return sse.chunk(event(item))
 

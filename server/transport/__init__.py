@@ -2,17 +2,22 @@
 deadline, drain.
 """
 
+from .connection import Connection, ConnectionEndedError
 from .drain import DrainGate
 from .http import AsgiApp, AsgiMessage, BodyReadError, HttpOptions, RunStream
 from .listeners import open_listeners, raise_descriptor_limit
 from .server import ConnectionServer, ServerOptions
+from .websocket import Acceptance, WebSocketDoor, offered_subprotocols
 from .writes import ByteStream, Framing, OrderedStream, Sent
 
 __all__ = [
+    "Acceptance",
     "AsgiApp",
     "AsgiMessage",
     "BodyReadError",
     "ByteStream",
+    "Connection",
+    "ConnectionEndedError",
     "ConnectionServer",
     "DrainGate",
     "Framing",
@@ -21,6 +26,8 @@ __all__ = [
     "RunStream",
     "Sent",
     "ServerOptions",
+    "WebSocketDoor",
+    "offered_subprotocols",
     "open_listeners",
     "raise_descriptor_limit",
 ]

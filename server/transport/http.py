@@ -38,6 +38,7 @@ from ..wire import sse
 from ..wire.problem import CONTENT_TYPE, Problem
 from .drain import IdleConnections
 from .head import MAX_HEAD, PrefaceError, RefusedError, is_websocket_upgrade, refused_by_h11, request_head
+from .websocket import WebSocketDoor, check_handshake, serve_websocket
 from .writes import ByteStream, Framing, OrderedStream
 
 AsgiMessage = MutableMapping[str, Any]
@@ -55,6 +56,15 @@ Door = Callable[[RequestHead], Problem | bytes | None]
 """Looks at a head before the app: None lets it through, a Problem refuses, bytes are the body of a whole
 event stream.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """What has the connection for itself from now on: `run`, on the bare stream."""
+
+    run: RunStream
+    is_websocket: bool = False
+
 
 OnAnswer = Callable[[RequestHead | None, int, float], object]
 """Told of each answer: its request (None where it could not be parsed), status, and seconds until it was
@@ -156,6 +166,7 @@ class HttpConnection:
         stream: OrderedStream,
         *,
         door: Door,
+        websockets: WebSocketDoor,
         idle: IdleConnections,
         on_answer: OnAnswer,
         options: HttpOptions,
@@ -168,6 +179,7 @@ class HttpConnection:
         self._app = app
         self._stream = stream
         self._door = door
+        self._websockets = websockets
         self._options = options
         self._config = config
         self._peer = peer
@@ -194,12 +206,11 @@ class HttpConnection:
         self._method = b""
         self._eof = False
         self._corked = False
-        self._run: RunStream | None = None
+        self._takeover: Takeover | None = None
         self._body_refused = False
 
-    async def serve(self) -> RunStream | None:
-        """Serve requests until the connection has to end (None) or a stream wants it for itself (what it
-        runs).
+    async def serve(self) -> Takeover | None:
+        """Serve requests until the connection has to end (None) or a stream or WebSocket takes it over.
 
         Raises:
             trio.BrokenResourceError: the peer went away.
@@ -210,7 +221,7 @@ class HttpConnection:
                 if request is None:
                     return None
                 if not await self._serve_request(request):
-                    return self._run
+                    return self._takeover
                 self._h11.start_next_cycle()
         except PrefaceError:
             return None
@@ -313,19 +324,32 @@ class HttpConnection:
         self._head = head = request_head(
             request, self._peer[0] if self._peer else "", self._local[0] if self._local else "", self._secure
         )
-        if is_websocket_upgrade(head):
-            raise RefusedError(Problem("path_unknown", "There is no WebSocket at this path."))
         refusal = self._door(head)
         if isinstance(refusal, Problem):
             raise RefusedError(refusal)
         if refusal is not None:
             await self._answer_early(200, sse.CONTENT_TYPE, refusal)
             return False
+        if is_websocket_upgrade(head) and request.http_version == b"1.1":
+            self._accept_websocket(head)
+            return False
         await self._run_app(request, head)
         self._report(self._protocol.status)
-        if self._run is not None:
+        if self._takeover is not None:
             return False
         return await self._discard_body()
+
+    def _accept_websocket(self, head: RequestHead) -> None:
+        verdict = check_handshake(head) or self._websockets(head)
+        if isinstance(verdict, Problem):
+            raise RefusedError(verdict)
+        # h11 has nothing to do with what follows: everything behind the head is the WebSocket's.
+        early = bytes(self._h11.trailing_data[0])
+        self._takeover = Takeover(
+            lambda stream: serve_websocket(cast("OrderedStream", stream), head, early, verdict),
+            is_websocket=True,
+        )
+        self._report(101)
 
     def _report(self, status: int) -> None:
         self._on_answer(self._head, status, trio.current_time() - self._started_at)
@@ -370,7 +394,7 @@ class HttpConnection:
             if http.state is not ASGIHTTPState.REQUEST:
                 raise trio.BrokenResourceError("the app failed in the middle of its answer") from None
             raise RefusedError(Problem("server_failed", "The server failed. It has been logged.")) from None
-        if self._run is None and http.state is not ASGIHTTPState.CLOSED:
+        if self._takeover is None and http.state is not ASGIHTTPState.CLOSED:
             _log.error("the app left %s %s unanswered", head.method, head.path)
             if http.state is not ASGIHTTPState.REQUEST:
                 raise trio.BrokenResourceError("the app left its answer unfinished")
@@ -390,7 +414,7 @@ class HttpConnection:
         self._stream.framing = Framing.CHUNKED if chunked else Framing.IDENTITY
         self._corked = True
         await self._tasks.send(cast("ASGISendEvent", start))
-        self._run = run
+        self._takeover = Takeover(run)
 
     async def _protocol_send(self, event: Event) -> None:
         """Hypercorn's way out.

@@ -19,9 +19,10 @@ from hypercorn.trio.worker_context import WorkerContext
 from ..lifecycle import CloseReason, Registry
 from .drain import DrainGate, IdleConnections, spread_ends
 from .hangups import Hangups
-from .http import AsgiApp, Door, HttpConnection, HttpOptions, OnAnswer, RunStream, hypercorn_config, linger
+from .http import AsgiApp, Door, HttpConnection, HttpOptions, OnAnswer, Takeover, hypercorn_config, linger
 from .listeners import run_listener
 from .sockets import TcpStream
+from .websocket import WebSocketDoor
 from .writes import Framing, OrderedStream
 
 TLS_HANDSHAKE_SECONDS = 30.0
@@ -57,15 +58,20 @@ class ConnectionServer:
         *,
         door: Door,
         door_when_full: Door,
+        websockets: WebSocketDoor,
         on_answer: OnAnswer,
         options: ServerOptions,
     ) -> None:
-        """`door` sees each head before the app does, `door_when_full` those of connections over the limit."""
+        """`door` sees each head before the app does, `door_when_full` those of connections over the limit.
+
+        `websockets` decides on WebSocket handshakes, which the app never sees.
+        """
         self._app = app
         self._registry = registry
         self._gate = gate
         self._door = door
         self._door_when_full = door_when_full
+        self._websockets = websockets
         self._on_answer = on_answer
         self._options = options
         self._hypercorn = hypercorn_config()
@@ -125,7 +131,7 @@ class ConnectionServer:
     def _start(
         self, nursery: trio.Nursery, tls: ssl.SSLContext | None, sock: socket.socket, peer: tuple[str, int]
     ) -> None:
-        count = self._registry.connections["http"]
+        count = sum(self._registry.connections.values())
         if count >= self._options.max_connections + REFUSALS_AT_ONCE:
             sock.close()
             return
@@ -190,10 +196,11 @@ class ConnectionServer:
                 await stream.do_handshake()
             if scope.cancelled_caught:
                 return
-        run = await HttpConnection(
+        takeover = await HttpConnection(
             self._app,
             ordered,
             door=self._door_when_full if full else self._door,
+            websockets=self._websockets,
             idle=self._idle,
             on_answer=self._on_answer,
             options=self._options.http,
@@ -203,13 +210,23 @@ class ConnectionServer:
             local=local,
             secure=secure,
         ).serve()
-        if run is not None and not await self._run_handed_over(ordered, run):
+        if takeover is not None and not await self._run_takeover(ordered, takeover):
             return
         await linger(ordered)
 
-    async def _run_handed_over(self, ordered: OrderedStream, run: RunStream) -> bool:
-        """Run a stream that is the connection's only content now.  True where its answer is complete."""
-        stream = ordered.stream
+    async def _run_takeover(self, ordered: OrderedStream, takeover: Takeover) -> bool:
+        """Run what is the connection's only content now.  True where it came to its own end."""
+        stream, run = ordered.stream, takeover.run
+        if takeover.is_websocket:
+            connections = self._registry.connections
+            connections["http"] -= 1
+            connections["websocket"] += 1
+            try:
+                await run(ordered)
+            finally:
+                connections["websocket"] -= 1
+                connections["http"] += 1
+            return True
         done = await self._hangups.run_until(stream, partial(run, ordered))
         if done and ordered.framing is Framing.CHUNKED:
             await ordered.send_all(b"0\r\n\r\n")

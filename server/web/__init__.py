@@ -2,8 +2,10 @@
 
 from .answers import refuse_events
 from .doors import install_doors, install_error_handlers
+from .handshakes import websocket_door
 from .operations import operations_blueprint
 from .pages import pages_blueprint
+from .rooms import rooms_blueprint
 from .topics import TopicOptions, topics_blueprint
 
 __all__ = [
@@ -13,5 +15,7 @@ __all__ = [
     "operations_blueprint",
     "pages_blueprint",
     "refuse_events",
+    "rooms_blueprint",
     "topics_blueprint",
+    "websocket_door",
 ]

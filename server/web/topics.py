@@ -116,7 +116,8 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
         query = query_of(head_of(request), frozenset({"limit", "after"}))
         limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
         after = query.get("after", "")
-        names = sorted(name for name in hub.topic_names() if name > after)
+        # Names with a slash are internal: rooms and the like.
+        names = sorted(name for name in hub.topic_names() if name > after and "/" not in name)
         infos = [info for name in names[:limit] if (info := hub.topic(name)) is not None]
         answer: dict[str, object] = {"topics": [_shown(info, options) for info in infos]}
         answer["next"] = names[limit - 1] if len(names) > limit else None

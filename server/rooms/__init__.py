@@ -1,0 +1,8 @@
+"""Rooms: members who talk over a two-way connection.  They know of connections, never of sockets."""
+
+from .echo import run_echo
+from .membership import Membership, RoomServices, server_draft
+from .pings import Pings
+from .room import Member, RoomInfo, Rooms
+
+__all__ = ["Member", "Membership", "Pings", "RoomInfo", "RoomServices", "Rooms", "run_echo", "server_draft"]

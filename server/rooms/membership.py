@@ -1,0 +1,221 @@
+"""A member's connection, from its welcome to its goodbye.
+
+`Membership.run` is the stream's whole life: a subscription to the room's topic that is written to the
+connection, and a task that reads what the member sends.  However it ends, it ends in one place: the member
+leaves, one reason is counted, and the connection is closed with the code that tells the client what to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from ..hub import Draft, Hub, Origin, Subscription, joined
+from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
+from ..transport import Connection, ConnectionEndedError, DrainGate
+from ..wire import json_text, room_frames
+from ..wire.room_frames import (
+    ClientMessage,
+    ClientPing,
+    Closing,
+    Error,
+    FrameError,
+    Pong,
+    ServerFrame,
+    Welcome,
+)
+from ..wire.websocket import CloseCode, text_frame
+from .forms import json_frame
+from .pings import Pings
+from .room import TOPIC_PREFIX, Member, Rooms
+
+MEMBERS_IN_WELCOME = 100
+ERRORS_IN_A_ROW = 10
+"""Bad frames after which a client is not listened to any more."""
+GOODBYE_SECONDS = 5.0
+"""How long a member that fell behind has to take what was already on its way, and the close frame."""
+
+_log = logging.getLogger("sluiceway.rooms")
+
+
+class _Goodbye(NamedTuple):
+    code: CloseCode
+    words: str
+
+
+_GOODBYES: dict[CloseReason, _Goodbye] = {
+    CloseReason.COMPLETED: _Goodbye(CloseCode.NORMAL, "completed"),
+    CloseReason.SLOW_CONSUMER: _Goodbye(CloseCode.TOO_SLOW, "slow_consumer"),
+    CloseReason.HEARTBEAT_MISSED: _Goodbye(CloseCode.HEARTBEAT_MISSED, "heartbeat_missed"),
+    CloseReason.SERVER_DRAINING: _Goodbye(CloseCode.SERVICE_RESTART, "server_draining"),
+    CloseReason.LIMIT: _Goodbye(CloseCode.POLICY, "limit"),
+    CloseReason.ADMIN: _Goodbye(CloseCode.FORBIDDEN, "admin"),
+    CloseReason.FAILED: _Goodbye(CloseCode.INTERNAL_ERROR, "server_failed"),
+}
+
+
+_WITHOUT_CLOSING = frozenset({CloseReason.SLOW_CONSUMER, CloseReason.CLIENT_DISCONNECTED, CloseReason.LIMIT})
+"""Ends that a `closing` frame cannot announce, or that the client brought about: the close code says it all.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomServices:
+    """What rooms need of the server."""
+
+    hub: Hub
+    registry: Registry
+    rooms: Rooms
+    pings: Pings
+    gate: DrainGate
+
+
+@dataclass(slots=True)
+class Membership:
+    """One connection's stay in a room, under `name`."""
+
+    services: RoomServices
+    head: RequestHead
+    room: str
+    name: str
+    _goodbye: _Goodbye | None = None
+    _errors: int = 0
+
+    async def run(self, connection: Connection) -> None:
+        """Be in the room until either side ends it; then say goodbye.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone, or took nothing.
+        """
+        with self.services.registry.open_stream("room", self.head) as opened:
+            try:
+                await self._stay(connection, opened)
+            finally:
+                opened.bytes_sent = connection.bytes_sent
+        if opened.scope.cancelled_caught:
+            raise trio.BrokenResourceError(f"the member was cut off: {opened.reason}")
+        reason = opened.reason or CloseReason.COMPLETED
+        await self._say_goodbye(connection, reason)
+
+    async def _stay(self, connection: Connection, opened: OpenStream) -> None:
+        services = self.services
+        # A member's subscription is also how it is told what concerns it alone: one order for all frames.
+        subscription = services.hub.subscribe(
+            TOPIC_PREFIX + self.room,
+            after=None,
+            catch_up=False,
+            form=json_frame,
+            sink=connection,
+            close=lambda reason: _give_up(opened, subscription, reason),
+        )
+        member = Member(secrets.token_hex(8), self.name, subscription)
+        with (
+            opened.hold("subscription"),
+            subscription,
+            services.rooms.present(self.room, member) as room,
+            services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
+        ):
+            opened.on_end(subscription.end)
+            welcome = Welcome(
+                room=self.room,
+                member=member.id,
+                session=secrets.token_hex(16),
+                resumed=False,
+                cursor=str(subscription.start),
+                heartbeat=services.pings.interval,
+                member_count=len(room.members),
+                members=[other.info() for other in list(room.members.values())[:MEMBERS_IN_WELCOME]],
+            )
+            await connection.send_all(_framed(welcome))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, connection, opened, member)
+                async for batch in subscription:
+                    for write in joined(batch, json_frame):
+                        await connection.send_all(write)
+                nursery.cancel_scope.cancel()
+
+    async def _listen(self, connection: Connection, opened: OpenStream, member: Member) -> None:
+        """Read what the member sends until its connection ends."""
+        try:
+            while True:
+                await self._handle(await connection.receive(), opened, member)
+        except ConnectionEndedError as ended:
+            _hear_the_end(ended, opened, member.subscription)
+        except Exception:  # noqa: BLE001 - one member's frame must not end more than its connection
+            _log.exception("a frame could not be handled")
+            opened.end(CloseReason.FAILED)
+
+    async def _handle(self, text: str | bytes, opened: OpenStream, member: Member) -> None:
+        if isinstance(text, bytes):
+            self._end(opened, CloseReason.LIMIT, CloseCode.UNSUPPORTED_DATA, "binary_unsupported")
+            await trio.sleep_forever()
+            return
+        try:
+            frame = room_frames.decode(text)
+        except FrameError as error:
+            member.tell(Error(error.code, str(error)))
+            self._errors += 1
+            if self._errors >= ERRORS_IN_A_ROW:
+                self._end(opened, CloseReason.LIMIT, CloseCode.POLICY, "too_many_errors")
+                await trio.sleep_forever()
+            return
+        self._errors = 0
+        match frame:
+            case ClientMessage():
+                await self._publish(frame, member)
+            case ClientPing():
+                member.tell(Pong())
+
+    async def _publish(self, frame: ClientMessage, member: Member) -> None:
+        origin = Origin(sender=member.id, ref=frame.ref)
+        draft = Draft(TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
+        await self.services.hub.publish([draft])
+
+    def _end(self, opened: OpenStream, reason: CloseReason, code: CloseCode, words: str) -> None:
+        self._goodbye = _Goodbye(code, words)
+        opened.end(reason)
+
+    async def _say_goodbye(self, connection: Connection, reason: CloseReason) -> None:
+        goodbye = self._goodbye or _GOODBYES.get(reason, _Goodbye(CloseCode.NORMAL, reason.value))
+        with trio.move_on_after(GOODBYE_SECONDS):
+            if reason not in _WITHOUT_CLOSING:
+                closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
+                await connection.send_all(_framed(closing))
+            await connection.close(goodbye.code, goodbye.words)
+
+
+def _hear_the_end(ended: ConnectionEndedError, opened: OpenStream, subscription: Subscription) -> None:
+    """The client has closed, or has been closed for what it sent."""
+    reason = CloseReason.LIMIT if ended.code == CloseCode.TOO_BIG else CloseReason.CLIENT_DISCONNECTED
+    if ended.code == CloseCode.ABNORMAL:
+        opened.close(reason)
+        return
+    subscription.discard()
+    opened.scope.deadline = min(opened.scope.deadline, trio.current_time() + GOODBYE_SECONDS)
+    opened.end(reason)
+
+
+def _give_up(opened: OpenStream, subscription: Subscription, reason: CloseReason) -> None:
+    """End a member that fell behind: what is queued is dropped, what is on its way may still arrive, for a
+    moment.
+    """
+    if reason is not CloseReason.SLOW_CONSUMER:
+        opened.close(reason)
+        return
+    subscription.discard()
+    opened.scope.deadline = min(opened.scope.deadline, trio.current_time() + GOODBYE_SECONDS)
+    opened.end(reason)
+
+
+def _framed(frame: ServerFrame) -> bytes:
+    return text_frame(room_frames.encode(frame))
+
+
+def server_draft(room: str, data: msgspec.Raw, label: str | None) -> Draft:
+    """A message to `room` from the server side: it has no sender, so that it cannot pose as a member's."""
+    return Draft(TOPIC_PREFIX + room, json_text.compact(data), origin=Origin(label=label))

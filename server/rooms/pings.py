@@ -1,0 +1,97 @@
+"""Pings: noticing members whose network is gone, by one ticker for all of them.
+
+Each member is sent a ping each `interval`.  Whatever comes from it, the pong first of all, shows that it is
+there; a member from which nothing has come within `patience` of a ping is gone.  A ping that could not leave,
+since the member takes nothing, counts for nothing: that case is the write deadline's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import trio
+
+from ..hub import Subscription
+from ..transport import Connection
+from .forms import PING
+
+INTERVAL = 20.0
+PATIENCE = 10.0
+_TICK = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class _Watched:
+    connection: Connection
+    subscription: Subscription
+    on_missed: Callable[[], object]
+    next_ping: float
+    pinged_at: float | None = None
+
+
+class Pings:
+    """The ticker.  `run` must be running.  Times in seconds of Trio's clock."""
+
+    def __init__(self, interval: float = INTERVAL, patience: float = PATIENCE) -> None:
+        self._interval = interval
+        self._patience = patience
+        self._watched: dict[_Watched, None] = {}
+        self._somebody = trio.Event()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two pings."""
+        return self._interval
+
+    def keep(
+        self, connection: Connection, subscription: Subscription, on_missed: Callable[[], object]
+    ) -> _Kept:
+        """A context manager: while it is open, `on_missed`, which must not wait, is called when a pong is
+        missed.
+        """
+        due = trio.current_time() + self._interval
+        return _Kept(self, _Watched(connection, subscription, on_missed, due))
+
+    async def run(self) -> None:
+        """Tick until cancelled; without a member to watch, sleep."""
+        while True:
+            if not self._watched:
+                self._somebody = trio.Event()
+                await self._somebody.wait()
+            await trio.sleep(min(_TICK, self._interval / 4, self._patience / 4))
+            now = trio.current_time()
+            for watched in self._watched:
+                self._look_at(watched, now)
+
+    def _look_at(self, watched: _Watched, now: float) -> None:
+        pinged_at = watched.pinged_at
+        if pinged_at is not None:
+            if watched.connection.last_heard >= pinged_at:
+                watched.pinged_at = None
+            elif now >= pinged_at + self._patience:
+                watched.pinged_at = None
+                watched.on_missed()
+                return
+        if now >= watched.next_ping:
+            watched.next_ping = now + self._interval
+            if watched.subscription.is_idle and watched.pinged_at is None:
+                watched.pinged_at = now
+                watched.subscription.offer(PING)
+
+
+class _Kept:
+    __slots__ = ("_pings", "_watched")
+
+    def __init__(self, pings: Pings, watched: _Watched) -> None:
+        self._pings = pings
+        self._watched = watched
+
+    def __enter__(self) -> Self:
+        self._pings._watched[self._watched] = None
+        self._pings._somebody.set()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        del self._pings._watched[self._watched]

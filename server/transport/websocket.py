@@ -1,0 +1,247 @@
+"""WebSockets: trio-websocket on our ordered stream.
+
+trio-websocket (0.12.2) does the protocol: handshake, frames, fragments, masking, replies to pings and
+closes.  Between it and the socket stands `_Wire`, which
+
+- gives it exactly one request head, made anew from what was checked, so that nothing a client can write
+  there reaches its parser, and holds later bytes back until the handshake is answered (it drops those that
+  come with the head);
+- lets nothing follow a close frame, whoever sends;
+- names the close codes that it sends by itself with our own words.
+
+Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `aclose`, `closed`, and that each
+call of the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+import trio_websocket
+from wsproto.utilities import LocalProtocolError
+
+from ..lifecycle import RequestHead
+from ..wire.problem import Problem
+from ..wire.websocket import CloseCode, close_frame, is_close_frame, is_key
+from .connection import Connection, ConnectionEndedError
+from .writes import OrderedStream, Sent
+
+HANDSHAKE_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+"""How long a peer may take to answer a close frame."""
+RECEIVE_BYTES = 16 * 1024
+
+_OWN_WORDS = {
+    CloseCode.PROTOCOL_ERROR: "protocol_error",
+    CloseCode.INVALID_TEXT: "text_malformed",
+    CloseCode.TOO_BIG: "frame_too_large",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A handshake that is to be accepted: with which subprotocol, messages of at most how many bytes, and
+    what runs then.
+
+    `run` may return at any time; the connection is closed after it, with 1000 where `run` did not close it
+    itself.
+    """
+
+    run: Callable[[Connection], Awaitable[None]]
+    subprotocol: str | None = None
+    max_message: int = 64 * 1024
+
+
+WebSocketDoor = Callable[[RequestHead], Acceptance | Problem]
+"""Looks at a handshake's head: who wants in, and to what."""
+
+
+def check_handshake(head: RequestHead) -> Problem | None:
+    """What RFC 6455, section 4.2.1, asks of a handshake beyond being an upgrade."""
+    if (head.header("content-length") or "0") != "0" or head.header("transfer-encoding") is not None:
+        return Problem("request_malformed", "A WebSocket handshake has no body.")
+    if head.header("sec-websocket-version") != "13":
+        return Problem(
+            "websocket_version_unsupported",
+            "This server speaks WebSocket version 13.",
+            headers={"Sec-WebSocket-Version": "13"},
+        )
+    if not is_key(head.header("sec-websocket-key") or ""):
+        return Problem("request_malformed", "Sec-WebSocket-Key is not 16 bytes in base64.")
+    if not all(name.isascii() and name.isprintable() for name in offered_subprotocols(head)):
+        return Problem("subprotocol_unknown", "A subprotocol's name is not ASCII.")
+    return None
+
+
+def offered_subprotocols(head: RequestHead) -> list[str]:
+    """The subprotocols that the client offers, in its order."""
+    values = head.header_values("sec-websocket-protocol")
+    return [name for value in values for part in value.split(",") if (name := part.strip())]
+
+
+async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes, accept: Acceptance) -> None:
+    """Answer the handshake in `head`, run `accept.run` on the connection, and close it.
+
+    `early` is what the client has sent behind the head.
+
+    Raises:
+        trio.BrokenResourceError: the peer went away in the middle of a write.
+    """
+    wire = _Wire(stream, _handshake_bytes(head, accept.subprotocol), early)
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(HANDSHAKE_SECONDS):
+                request = await trio_websocket.wrap_server_stream(
+                    nursery,
+                    wire,
+                    max_message_size=accept.max_message,
+                    receive_buffer_size=RECEIVE_BYTES,
+                )
+                websocket = await request.accept(subprotocol=accept.subprotocol)
+            wire.open()
+            connection = WebSocketConnection(wire, websocket, accept.max_message)
+            await accept.run(connection)
+            await connection.close(CloseCode.NORMAL, "")
+            nursery.cancel_scope.cancel()
+    except* (LocalProtocolError, trio_websocket.ConnectionClosed):
+        # Its reader task lets these out: a ping that arrives after our close frame cannot be answered any
+        # more, and a write of its own can find the connection gone.  Both mean what `receive` says: it is
+        # over.
+        stream.mark_broken()
+
+
+class WebSocketConnection:
+    """A `Connection` over trio-websocket."""
+
+    def __init__(self, wire: _Wire, websocket: trio_websocket.WebSocketConnection, max_message: int) -> None:
+        self._wire = wire
+        self._websocket = websocket
+        self._max_message = max_message
+        self._closing = False
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes taken off the writer's hands so far."""
+        return self._wire.ordered.bytes_sent
+
+    @property
+    def last_heard(self) -> float:
+        """Trio's clock when the last byte came."""
+        return self._wire.last_heard
+
+    def try_send(self, frame: bytes) -> Sent:
+        """See `Connection.try_send`."""
+        return self._wire.ordered.try_send(frame)
+
+    async def send_all(self, data: bytes) -> None:
+        """See `Connection.send_all`."""
+        await self._wire.ordered.send_all(data)
+
+    async def receive(self) -> str | bytes:
+        """See `Connection.receive`."""
+        try:
+            message = await self._websocket.get_message()
+        except trio_websocket.ConnectionClosed as closed:
+            code = closed.reason.code if closed.reason is not None else CloseCode.ABNORMAL
+            raise ConnectionEndedError(code, ours=self._closing) from None
+        # trio-websocket counts characters; four bytes each at most have been held.
+        if isinstance(message, str) and len(message.encode()) > self._max_message:
+            await self.close(CloseCode.TOO_BIG, _OWN_WORDS[CloseCode.TOO_BIG])
+            raise ConnectionEndedError(CloseCode.TOO_BIG, ours=True)
+        return message
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `Connection.close`."""
+        ended = self._websocket.closed
+        if ended is not None and not self._wire.close_sent and not self._closing:
+            # What wsproto could not parse ends the connection without a word on the wire.
+            await self._say_why(ended.code)
+        self._closing = True
+        with trio.move_on_after(CLOSE_SECONDS):
+            await self._websocket.aclose(code, reason)
+
+    async def _say_why(self, code: int) -> None:
+        if code not in _OWN_WORDS:
+            return
+        try:
+            await self._wire.send_close(close_frame(code, _OWN_WORDS[CloseCode(code)]))
+        except trio.BrokenResourceError:
+            return
+
+
+class _Wire(trio.abc.Stream):
+    """The stream that trio-websocket is given."""
+
+    def __init__(self, ordered: OrderedStream, handshake: bytes, early: bytes) -> None:
+        self.ordered = ordered
+        self.close_sent = False
+        self.last_heard = trio.current_time()
+        self._handshake = handshake
+        self._early = early
+        self._opened = trio.Event()
+        self._closed = False
+
+    def open(self) -> None:
+        """The handshake has been answered: let what the client sent go through."""
+        self._opened.set()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._handshake:
+            await trio.lowlevel.checkpoint()
+            handshake, self._handshake = self._handshake, b""
+            return handshake
+        await self._opened.wait()
+        if self._closed:
+            raise trio.ClosedResourceError("the connection has been closed")
+        if self._early:
+            await trio.lowlevel.checkpoint()
+            early, self._early = self._early, b""
+            return early
+        data = await self.ordered.stream.receive_some(max_bytes)
+        self.last_heard = trio.current_time()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._closed or self.close_sent:
+            raise trio.ClosedResourceError("nothing follows a close frame")
+        frame = bytes(data)
+        if self._opened.is_set() and is_close_frame(frame):
+            await self.send_close(_in_our_words(frame))
+        else:
+            await self.ordered.send_all(frame)
+
+    async def send_close(self, frame: bytes) -> None:
+        """Write the close frame, and let nothing follow it."""
+        self.close_sent = True
+        try:
+            await self.ordered.send_all(frame)
+        finally:
+            self.ordered.mark_broken()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        # The socket is closed by the connection's frame, after it has lingered: closing it here, with bytes
+        # unread, would reset it, and the reset would overtake the close frame.
+        self._closed = True
+        await trio.lowlevel.checkpoint()
+
+
+def _in_our_words(frame: bytes) -> bytes:
+    code = int.from_bytes(frame[2:4], "big")
+    words = _OWN_WORDS.get(code)  # type: ignore[call-overload]
+    return frame if words is None else close_frame(code, words)
+
+
+def _handshake_bytes(head: RequestHead, subprotocol: str | None) -> bytes:
+    """The handshake as trio-websocket is to see it: only what it reads, and that has been checked."""
+    target = head.path + ("?" + head.query if head.query else "")
+    protocol = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol is not None else ""
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {head.header('sec-websocket-key')}\r\n"
+        f"{protocol}\r\n"
+    ).encode("ascii")

@@ -1,0 +1,76 @@
+"""The doors of WebSockets: which handshake leads where.  Quart never sees them."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import parse_qs, unquote
+
+from ..hub import TopicsFullError
+from ..lifecycle import RequestHead
+from ..rooms import Membership, RoomServices, run_echo
+from ..rooms.echo import MAX_MESSAGE as ECHO_MAX_MESSAGE
+from ..rooms.room import TOPIC_PREFIX
+from ..security import OriginRules, check_host, is_origin_allowed
+from ..transport import Acceptance, WebSocketDoor, offered_subprotocols
+from ..wire.problem import Problem, ProblemError
+from ..wire.room_frames import JSON_SUBPROTOCOL, MAX_FRAME
+from .requests import check_name
+
+DEFAULT_NAME = "guest"
+MAX_NAME = 64
+
+
+def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) -> WebSocketDoor:
+    """The door of `/rooms/{room}` and, with `echo`, of `/echo`."""
+
+    def door(head: RequestHead) -> Acceptance | Problem:
+        problem = check_host(head, rules)
+        if problem is not None:
+            return problem
+        if not is_origin_allowed(head, rules):
+            return Problem("origin_foreign", "Pages of that origin may not do this. See --allow-origin.")
+        path = unquote(head.path)
+        if echo and path == "/echo":
+            return Acceptance(
+                partial(run_echo, services.registry, head.without_headers()), max_message=ECHO_MAX_MESSAGE
+            )
+        parent, _, room = path.rpartition("/")
+        if parent != "/rooms":
+            return Problem("path_unknown", "There is no WebSocket at this path.")
+        try:
+            return _accept_member(head, check_name(room), services)
+        except ProblemError as error:
+            return error.problem
+
+    return door
+
+
+def _accept_member(head: RequestHead, room: str, services: RoomServices) -> Acceptance | Problem:
+    if services.gate.draining:
+        return Problem("server_draining", "The server is shutting down.", headers={"Retry-After": "5"})
+    try:
+        services.hub.admit(TOPIC_PREFIX + room)
+    except TopicsFullError:
+        return Problem("topics_full", "As many rooms are in use as this server allows.")
+    membership = Membership(services, head.without_headers(), room, _name_of(head))
+    return Acceptance(membership.run, _subprotocol_of(head), MAX_FRAME)
+
+
+def _name_of(head: RequestHead) -> str:
+    try:
+        query = parse_qs(head.query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise ProblemError("query_invalid", "The query is not UTF-8, or has too many parameters.") from None
+    (name, *others) = query.get("name", [DEFAULT_NAME])
+    if others or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise ProblemError("query_invalid", f"name has 1 to {MAX_NAME} printable characters.")
+    return name
+
+
+def _subprotocol_of(head: RequestHead) -> str | None:
+    offered = offered_subprotocols(head)
+    if JSON_SUBPROTOCOL in offered:
+        return JSON_SUBPROTOCOL
+    if offered:
+        raise ProblemError("subprotocol_unknown", f"Known here: {JSON_SUBPROTOCOL}.")
+    return None

@@ -1,0 +1,91 @@
+"""Rooms over HTTP: who is where, and messages from the server side.  Members themselves come by WebSocket."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from quart import Blueprint, Response, request
+
+from ..hub import TopicsFullError
+from ..rooms import RoomInfo, RoomServices, server_draft
+from ..wire.problem import ProblemError
+from .answers import json_response
+from .requests import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    check_name,
+    content_type_of,
+    decode_json,
+    head_of,
+    query_of,
+    read_body,
+    whole_number,
+)
+
+
+class RoomPublication(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a message from the server side."""
+
+    data: msgspec.Raw
+    label: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+
+
+def rooms_blueprint(services: RoomServices, max_body: int) -> Blueprint:
+    """The routes of `/rooms`."""
+    blueprint = Blueprint("rooms", __name__)
+    rooms, hub = services.rooms, services.hub
+
+    @blueprint.get("/rooms")
+    async def look_at_all() -> Response:
+        query = query_of(head_of(request), frozenset({"limit", "after"}))
+        limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
+        names = [name for name in rooms.names() if name > query.get("after", "")]
+        infos = [info for name in names[:limit] if (info := rooms.info(name)) is not None]
+        following = names[limit - 1] if len(names) > limit else None
+        return json_response({"rooms": [_shown(info) for info in infos], "next": following})
+
+    @blueprint.get("/rooms/<name>")
+    async def look(name: str) -> Response:
+        check_name(name)
+        query = query_of(head_of(request), frozenset({"limit", "after"}))
+        limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
+        info = rooms.info(name)
+        if info is None:
+            raise ProblemError("room_unknown", "Nobody has been in the room, and nothing was said in it.")
+        room = rooms.room(name)
+        members = sorted(room.members.values(), key=lambda member: member.id) if room else []
+        following = [member for member in members if member.id > query.get("after", "")]
+        return json_response(
+            {
+                **_shown(info),
+                "members": [member.info() for member in following[:limit]],
+                "next": following[limit - 1].id if len(following) > limit else None,
+            }
+        )
+
+    @blueprint.post("/rooms/<name>")
+    async def publish(name: str) -> Response:
+        check_name(name)
+        head = head_of(request)
+        query_of(head, frozenset())
+        if content_type_of(head)[0] != "application/json":
+            raise ProblemError("type_unsupported", "Send application/json as Content-Type.")
+        publication = decode_json(await read_body(request, max_body), RoomPublication)
+        try:
+            (message,) = await hub.publish([server_draft(name, publication.data, publication.label)])
+        except TopicsFullError:
+            raise ProblemError("topics_full", "As many rooms are in use as this server allows.") from None
+        room = rooms.room(name)
+        count = len(room.members) if room else 0
+        return json_response({"room": name, "id": str(message.id), "member_count": count}, 201)
+
+    return blueprint
+
+
+def _shown(info: RoomInfo) -> dict[str, object]:
+    return {
+        "room": info.room,
+        "member_count": info.member_count,
+        "last": str(info.last) if info.last else None,
+    }
