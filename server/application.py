@@ -135,7 +135,7 @@ async def open_application(
     events = EventServices(hub, registry, heartbeats, gate)
     stats = StatsSource(registry, hub, settings.memory_ceiling().total)
     rules = OriginRules(
-        tuple(binds),
+        set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
@@ -237,6 +237,8 @@ async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await _live_under_asgi(scope, receive, send)
     elif scope["type"] == "http":
         application: Application = scope["state"]["sluiceway.application"]
+        # Which addresses the other server listens at is only seen here.
+        application.rules.binds.add(tuple(scope["server"][:2]))
         await application.app(scope, receive, send)  # type: ignore[arg-type]
     else:
         await send({"type": "websocket.close", "code": 1008})
@@ -248,6 +250,8 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
         try:
             stack.enter_context(_only_worker())
             settings = Settings.from_environment(os.environ)
+            rooms_bind = (settings.rooms_bind.host, settings.rooms_bind.port)
+            listeners = stack.enter_context(open_listeners([rooms_bind]))
         except (ValueError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -256,11 +260,16 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
             "running under a stock ASGI server: no write deadline, no write-through, no time limits for slow "
             "heads and bodies, and streams are cut rather than drained; `python -m server` has them"
         )
-        async with open_application(settings) as application:
+        async with open_application(settings) as application, trio.open_nursery() as nursery:
+            # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.
+            server = application.server()
+            await nursery.start(server.run, listeners, None)
             scope["state"]["sluiceway.application"] = application
             await send({"type": "lifespan.startup.complete"})
             await receive()
             application.gate.close()
+            await server.wait_stopped()
+            nursery.cancel_scope.cancel()
     await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -8,7 +8,7 @@ check), and may give its own name this machine's address, to pass for the same o
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ..lifecycle import RequestHead
@@ -22,15 +22,16 @@ _EXPOSED_HEADERS = "Location, Retry-After"
 _PREFLIGHT_SECONDS = "600"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OriginRules:
     """What is allowed.
 
-    `binds` are this process's own addresses (host, port); `allow_origins` may hold `*`; `allow_hosts` are
-    names that clients may use for a server on a loopback address.
+    `binds` are this process's own addresses (host, port), which may be added to as they become known;
+    `allow_origins` may hold `*`; `allow_hosts` are names that clients may use for a server on a loopback
+    address.
     """
 
-    binds: tuple[tuple[str, int], ...] = ()
+    binds: set[tuple[str, int]] = field(default_factory=set)
     allow_origins: frozenset[str] = frozenset()
     allow_hosts: frozenset[str] = frozenset()
 
@@ -72,7 +73,7 @@ def is_origin_allowed(head: RequestHead, rules: OriginRules) -> bool:
     own_host, own_port = _split_host(head.header("host") or "")
     if (host, port) == (own_host, own_port or _DEFAULT_PORTS.get(parts.scheme)):
         return True
-    return (host, port) in rules.binds
+    return any(port == own_port and _is_same_host(host, own_host) for own_host, own_port in rules.binds)
 
 
 def cors_headers(head: RequestHead, rules: OriginRules) -> dict[str, str]:
@@ -123,6 +124,10 @@ def _split_host(value: str) -> tuple[str, int | None]:
         return parts.hostname or "", parts.port
     except ValueError:
         return "invalid", None
+
+
+def _is_same_host(host: str, own: str) -> bool:
+    return host == own or (_is_loopback(host) and _is_loopback(own))
 
 
 def _is_loopback(host: str) -> bool:

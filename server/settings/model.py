@@ -114,6 +114,13 @@ class Settings:
     echo: bool = setting(False, Switch(), "serve /echo, a WebSocket that sends every message back")
     log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
 
+    rooms_bind: Address = setting(
+        Address("127.0.0.1", 8001),
+        LISTEN_ADDRESS,
+        "address of the rooms' own listener where the app runs under a stock ASGI server",
+        stock=True,
+    )
+
     capacity: int = setting(1_000, Count(), "messages that wait in a subscription", fixed=True)
     capacity_bytes: int = setting(1 * MIB, Size(), "bytes that wait in a subscription", fixed=True)
     history: int = setting(1_000, Count(), "messages kept of a topic", fixed=True)
@@ -136,7 +143,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings of the environment alone, for a process whose command line is not ours."""
-        return _settings_of(sources.read_environment(settable_options(), environ))
+        return _settings_of(sources.read_environment(settable_options(stock=True), environ))
 
     def memory_ceiling(self) -> MemoryCeiling:
         """What all connections and all topics can hold together: the sum of every bounded buffer."""
@@ -186,7 +193,11 @@ class CommandLine:
         """The effective settings, one a line with where each came from, and the memory ceiling."""
         return "\n".join(
             [
-                *(self._describe_one(name, option) for name, option in declared_options().items()),
+                *(
+                    self._describe_one(name, option)
+                    for name, option in declared_options().items()
+                    if not option.stock
+                ),
                 "",
                 self.settings.memory_ceiling().describe(),
             ]
@@ -203,9 +214,12 @@ def declared_options() -> dict[str, Option]:
     return {each.name: each.metadata["option"] for each in fields(Settings)}
 
 
-def settable_options() -> dict[str, Option]:
-    """Those that have a flag, a variable and a key."""
-    return {name: option for name, option in declared_options().items() if not option.fixed}
+def settable_options(*, stock: bool = False) -> dict[str, Option]:
+    """Those that have a flag, a variable and a key; with `stock` also those for a stock ASGI server's
+    process.
+    """
+    options = declared_options().items()
+    return {name: option for name, option in options if not option.fixed and (stock or not option.stock)}
 
 
 def _settings_of(given: Mapping[str, Given]) -> Settings:
@@ -232,7 +246,7 @@ def _check_together(values: Mapping[str, Any], named: Callable[[str], str]) -> N
         )
     if not values["bind"]:
         raise SettingsError(f"{named('bind')}: at least one address is needed")
-    outside = [address for address in values["bind"] if not is_loopback(address.host)]
+    outside = [each for each in (*values["bind"], values["rooms_bind"]) if not is_loopback(each.host)]
     if outside and not values["insecure"]:
         raise SettingsError(
             f"{named('bind')}: '{outside[0]}' can be reached from other machines, and there is no "

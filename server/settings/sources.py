@@ -29,7 +29,8 @@ class SettingsError(ValueError):
 class Option:
     """What a field of `Settings` is, beside its name and type.
 
-    `repeatable` makes it a tuple of `kind`; `optional` lets it be None; `fixed` leaves it to Python alone.
+    `repeatable` makes it a tuple of `kind`; `optional` lets it be None; `fixed` leaves it to Python alone,
+    `stock` to Python and to the environment of a stock ASGI server's process.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Option:
     repeatable: bool = False
     optional: bool = False
     fixed: bool = False
+    stock: bool = False
 
     def show(self, value: object) -> str:
         """`value` as it could be given in the environment; `none` where there is none."""
@@ -62,9 +64,10 @@ def setting(
     repeatable: bool = False,
     optional: bool = False,
     fixed: bool = False,
+    stock: bool = False,
 ) -> T:
     """A dataclass field with its `Option` in the metadata."""
-    option = Option(kind, help, default, repeatable, optional, fixed)
+    option = Option(kind, help, default, repeatable, optional, fixed, stock)
     return field(default=default, metadata={"option": option})
 
 
