@@ -130,9 +130,11 @@ class OrderedStream:
                 rest, self._rest = self._rest, b""
                 if rest:
                     data = rest + data
-                self._broken = True
-                await self._stream.send_all(data)
-                self._broken = False
+                try:
+                    await self._stream.send_all(data)
+                except BaseException:
+                    self.mark_broken()
+                    raise
                 self.bytes_sent += len(data)
         finally:
             self._writers -= 1
