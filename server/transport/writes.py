@@ -89,6 +89,11 @@ class OrderedStream:
         """The stream below, for reading, half-closing and closing."""
         return self._stream
 
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._broken
+
     def try_send(self, frame: bytes) -> Sent:
         """Offer one frame to the kernel.  Never waits and never raises."""
         if self._broken:
