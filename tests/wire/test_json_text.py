@@ -81,7 +81,7 @@ def test_a_text_that_is_not_one_value_is_malformed(text: bytes) -> None:
 
 
 def test_invalid_utf8_is_reported_with_its_place() -> None:
-    with pytest.raises(json_text.MalformedError, match="not UTF-8 at byte 2$"):
+    with pytest.raises(json_text.MalformedError, match=r"not UTF-8 at byte 2$"):
         json_text.decode(b'["\xff"]', list)
 
 

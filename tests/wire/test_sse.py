@@ -1,4 +1,4 @@
-"""Event streams: whatever is encoded comes back from a strict reader, and nothing can break out of its line."""
+"""Event streams: whatever is encoded comes back from a strict reader, and nothing breaks out of its line."""
 
 from __future__ import annotations
 
