@@ -16,7 +16,8 @@ END = "<!-- end errors -->\n"
 def errors_table() -> str:
     """A Markdown table with one row a code, by status."""
     rows = ["| status | code | title |", "| --- | --- | --- |"]
-    rows += [f"| {status} | `{code}` | {title} |" for code, (status, title) in _by_status()]
+    by_status = sorted(CODES.items(), key=lambda item: item[1].status)
+    rows += [f"| {status} | `{code}` | {title} |" for code, (status, title) in by_status]
     return "\n".join(rows) + "\n"
 
 
@@ -25,10 +26,6 @@ def page_with_table(page: str) -> str:
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     return before + begin + errors_table() + end + after
-
-
-def _by_status() -> list[tuple[str, tuple[int, str]]]:
-    return sorted(CODES.items(), key=lambda item: item[1].status)
 
 
 def main() -> None:

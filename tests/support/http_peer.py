@@ -150,7 +150,7 @@ class HttpPeer:
         """The next part of the answer, None where the connection ended within it."""
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self.stream.receive_some())
+                self._http.receive_data(bytes(await self.stream.receive_some()))
         except (trio.BrokenResourceError, h11.RemoteProtocolError):
             return None
         assert isinstance(event, h11.Event), event

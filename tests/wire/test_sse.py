@@ -37,7 +37,7 @@ def as_read(text: str) -> str:
 @given(
     st.lists(
         st.builds(
-            dict,
+            dict[str, object],
             data=st.none() | TEXT,
             event=st.none() | LINE.filter(bool),
             id=st.none() | LINE,
