@@ -138,9 +138,14 @@ class HttpPeer:
         response = await self._ask("GET", target, b"", headers)
         return EventReader(self, response.status_code, _headers_of(response))
 
-    async def exchange(self, data: bytes) -> bytes:
-        """Send bytes as they are, and read all that comes until the server closes."""
+    async def exchange(self, data: bytes, *, eof: bool = False) -> bytes:
+        """Send bytes as they are, with `eof` the end of them, and read all that comes until the server
+        closes.
+        """
         await self.stream.send_all(data)
+        if eof:
+            assert isinstance(self.stream, trio.abc.HalfCloseableStream)
+            await self.stream.send_eof()
         received = b""
         while piece := await self.stream.receive_some():
             received += piece
