@@ -20,7 +20,7 @@ def running_server() -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def api(running_server: ServerProcess) -> Iterator[Api]:
-    with Api(running_server) as api:
+    with Api(running_server.port) as api:
         yield api
 
 

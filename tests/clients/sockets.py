@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import h11
 
-from tests.support.process import ServerProcess
 from tests.support.sse import Event, SSEParser
 
 PATIENCE = 15.0
@@ -203,9 +202,12 @@ class Subscriber(Connection):
 class Api:
     """The calls of a server that tests make beside what they test, over one kept connection."""
 
-    def __init__(self, server: ServerProcess) -> None:
-        self._server = server
-        self._http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._http = (
+            http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            if tls is None
+            else http.client.HTTPSConnection("localhost", port, timeout=PATIENCE, context=tls)
+        )
 
     def __enter__(self) -> Self:
         return self

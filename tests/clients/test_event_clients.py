@@ -97,10 +97,10 @@ def test_resumes_with_nothing_lost_and_nothing_doubled(
 def test_a_restart_is_a_gap_and_not_a_silence(topic: str, read: Read) -> None:
     with ServerProcess() as server:
         url = f"{server.url}/topics/{topic}/events"
-        with Api(server) as api:
+        with Api(server.port) as api:
             last = api.publish(topic, "before")
         server.restart()
-        with Api(server) as api:
+        with Api(server.port) as api:
             after = api.publish(topic, "after")
         gap, message = read(url, 2, last)
     assert (gap[1], json.loads(gap[2])) == (

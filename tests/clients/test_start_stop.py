@@ -140,7 +140,7 @@ def stall(server: ServerProcess, stack: ExitStack, count: int) -> None:
     """Have `count` subscribers that have stopped reading, and more published than their kernels take."""
     for _ in range(count):
         stack.enter_context(Subscriber(server.port, "big", receive_buffer=4096))
-    with Api(server) as api:
+    with Api(server.port) as api:
         api.wait_open_events(count)
         for _ in range(10):
             api.publish("big", "x" * 30_000)
