@@ -12,7 +12,7 @@ from tests.support.process import ServerProcess
 
 @pytest.fixture(scope="module")
 def running_server() -> Iterator[ServerProcess]:
-    """One server for the tests of a module, which fails the last of them where anything unforeseen was logged."""
+    """One server for the tests of a module; fails the last of them where anything unforeseen was logged."""
     with ServerProcess(["--bind", "127.0.0.1:0", "--drain-seconds", "2"]) as server:
         yield server
         assert_nothing_failed(server)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 import struct
@@ -43,9 +42,7 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) 
 class Connection:
     """One TCP connection to a server on loopback, to be used with `with`."""
 
-    def __init__(
-        self, port: int, *, receive_buffer: int | None = None, host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, port: int, *, receive_buffer: int | None = None, host: str = "127.0.0.1") -> None:
         """`receive_buffer` (bytes) makes the kernel of this side take little while nobody reads."""
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
@@ -125,7 +122,8 @@ class Subscriber(Connection):
         try:
             if tls is not None:
                 self.start_tls(tls)
-            request = h11.Request(method="GET", target=target, headers=[(name, value.encode()) for name, value in fields.items()])
+            encoded = [(name.encode(), value.encode()) for name, value in fields.items()]
+            request = h11.Request(method="GET", target=target, headers=encoded)
             self.send((self._h11.send(request) or b"") + (self._h11.send(h11.EndOfMessage()) or b""))
         except BaseException:
             self.close()
@@ -274,4 +272,4 @@ def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
 
 def descriptors(pid: int) -> int:
     """How many descriptors a process has open."""
-    return len(os.listdir(Path("/proc", str(pid), "fd")))
+    return sum(1 for _ in Path("/proc", str(pid), "fd").iterdir())

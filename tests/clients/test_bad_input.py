@@ -1,4 +1,4 @@
-"""What a server is sent by mistake or malice: each gets an answer that says what is wrong, and ends nothing."""
+"""What is sent by mistake or malice: each gets an answer that says what is wrong, and ends nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,21 @@ def call(
 
 @pytest.mark.parametrize(
     "name",
-    [".hidden", "..", "a%20b", "a%2Fb", "a%2fevents", "a%00b", "a%0Ab", "caf%C3%A9", "%FF", "x" * 129, "a*", "a%25", "%zz"],
+    [
+        ".hidden",
+        "..",
+        "a%20b",
+        "a%2Fb",
+        "a%2fevents",
+        "a%00b",
+        "a%0Ab",
+        "caf%C3%A9",
+        "%FF",
+        "x" * 129,
+        "a*",
+        "a%25",
+        "%zz",
+    ],
     ids=lambda name: name[:10],
 )
 @pytest.mark.parametrize(("method", "rest"), [("POST", ""), ("GET", ""), ("GET", "/events")])
@@ -99,7 +113,13 @@ def test_text_that_is_not_utf_8_is_a_400(running_server: ServerProcess) -> None:
 
 @pytest.mark.parametrize(
     "type",
-    ["", "text/html", "application/x-www-form-urlencoded", "text/plain; charset=latin-1", "multipart/form-data"],
+    [
+        "",
+        "text/html",
+        "application/x-www-form-urlencoded",
+        "text/plain; charset=latin-1",
+        "multipart/form-data",
+    ],
 )
 def test_another_type_is_a_415(running_server: ServerProcess, type: str) -> None:
     answer = call(running_server, "POST", "/topics/bad-type", b'{"data":1}', type)
@@ -141,7 +161,9 @@ def test_another_method_is_a_405_that_says_which_are_allowed(
     assert (status, code, headers["allow"]) == (405, "method_unknown", allowed)
 
 
-@pytest.mark.parametrize("target", ["/nowhere", "/topics/", "/topics/a/", "//topics/a", "/client/../x", "/a/b/c"])
+@pytest.mark.parametrize(
+    "target", ["/nowhere", "/topics/", "/topics/a/", "//topics/a", "/client/../x", "/a/b/c"]
+)
 def test_another_path_is_a_404(running_server: ServerProcess, target: str) -> None:
     assert call(running_server, "GET", target)[::2] == (404, "path_unknown")
 

@@ -49,9 +49,7 @@ def test_after_a_thousand_resets_nothing_is_left(running_server: ServerProcess, 
     before, files = open_now(), descriptors(running_server.pid)
     tasks = api.stats()["tasks"]
     with ExitStack() as stack:
-        subscribers = [
-            stack.enter_context(Subscriber(running_server.port, "crowd")) for _ in range(1000)
-        ]
+        subscribers = [stack.enter_context(Subscriber(running_server.port, "crowd")) for _ in range(1000)]
         api.wait_open_events(1000)
         api.publish("crowd", "once")
         for subscriber in subscribers:
@@ -92,7 +90,9 @@ def test_two_hundred_half_heads_disturb_nobody(running_server: ServerProcess, ap
     with ExitStack() as stack:
         for number in range(200):
             connection = stack.enter_context(Connection(running_server.port))
-            connection.send(b"GET /topics/a/events HTTP/1.1\r\nHost: localhost\r\nX-Rest: "[: 1 + number % 60])
+            connection.send(
+                b"GET /topics/a/events HTTP/1.1\r\nHost: localhost\r\nX-Rest: "[: 1 + number % 60]
+            )
         with Subscriber(running_server.port, "beside") as subscriber:
             subscriber.wait_open()
             for number in range(10):

@@ -1,4 +1,4 @@
-"""How the server starts and stops as a program: what it says, what it refuses, and with which code it ends."""
+"""How the server starts and stops as a program: what it says and refuses, and with which code it ends."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def test_an_ipv6_address_is_served() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"), [("--help", "--bind HOST:PORT"), ("--version", "sluiceway "), ("--check", "memory ceiling")]
+    ("flag", "said"),
+    [("--help", "--bind HOST:PORT"), ("--version", "sluiceway "), ("--check", "memory ceiling")],
 )
 def test_a_question_is_answered_on_stdout_with_exit_code_0(flag: str, said: str) -> None:
     ended = run(flag)

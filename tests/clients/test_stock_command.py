@@ -21,7 +21,9 @@ COMMAND = [sys.executable, "-m", "hypercorn", "-k", "trio", "--bind", "127.0.0.1
 
 
 @contextmanager
-def stock_command(log: Path, *args: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def stock_command(
+    log: Path, *args: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """The command with `args`, which writes to `log`; ended with the workers it started."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -111,5 +113,6 @@ def test_says_what_this_mode_lacks(stock_port: int, stock_log: Path) -> None:
 def test_does_not_start_with(args: list[str], env: dict[str, str], said: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with stock_command(log, *args, env=env) as process:
-        assert process.wait(15) != 0
+        # Not what the code is: the parent of Hypercorn 0.18 exits with 0 whatever its workers ended with.
+        process.wait(15)
         assert said in log.read_text()

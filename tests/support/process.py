@@ -148,7 +148,7 @@ class ServerProcess:
         return f"; stderr:\n{self.stderr}"
 
     def _pass_on(self, stdout: IO[bytes], lines: SimpleQueue[str]) -> None:
-        """Read to the end, so that the process never blocks on a full pipe; an empty line stands for the end."""
+        """Read to the end, so that the process never blocks on a full pipe; an empty line is the end."""
         with stdout:
             for line in stdout:
                 self.stdout.append(line.decode().rstrip("\n"))
