@@ -18,7 +18,7 @@ protocol's spawn_app.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -434,9 +434,12 @@ class HttpConnection:
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     async def _refuse(self, problem: Problem) -> None:
-        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode())
+        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), headers)
 
-    async def _answer_early(self, status: int, content_type: str, body: bytes) -> None:
+    async def _answer_early(
+        self, status: int, content_type: str, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         """Answer without the app, and for the last time on this connection."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
@@ -447,6 +450,7 @@ class HttpConnection:
                 (b"content-length", b"%d" % len(body)),
                 (b"cache-control", b"no-store"),
                 (b"connection", b"close"),
+                *headers,
                 *self._config.response_headers("h11"),
             ],
         )
