@@ -72,14 +72,15 @@ class Hangups:
     ) -> bool:
         descriptor = stream.fileno()
         with trio.CancelScope() as scope:
-            self._callbacks[descriptor] = scope.cancel
+            callback = self._callbacks[descriptor] = scope.cancel
             try:
                 epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
                 await work()
                 return True
             finally:
-                del self._callbacks[descriptor]
                 # A closed descriptor has left the epoll by itself, and its number may be another's by now.
+                if self._callbacks.get(descriptor) is callback:
+                    del self._callbacks[descriptor]
                 if stream.fileno() != -1:
                     epoll.unregister(descriptor)
         return False

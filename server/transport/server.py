@@ -25,8 +25,6 @@ from .sockets import TcpStream
 from .writes import Framing, OrderedStream
 
 TLS_HANDSHAKE_SECONDS = 30.0
-CLEANUP_SECONDS = 5.0
-"""How long the cleanup of what was cancelled may take at the end of a drain."""
 REFUSALS_AT_ONCE = 128
 """Connections over the limit that get an answer; those beyond are closed without one."""
 

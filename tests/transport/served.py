@@ -1,4 +1,4 @@
-"""A server of connections for a small ASGI app, and a client that reads its answers, byte by byte in memory.
+"""A server of connections for a small ASGI app, and a client for it, in memory or over real connections.
 
 The client parses with h11, whose client side knows nothing of ours, so that framing which only our own
 parser would take is an error here.
@@ -6,6 +6,7 @@ parser would take is an error here.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,20 @@ import trio
 from trio.testing import memory_stream_pair
 
 from server.lifecycle import CloseReason, Registry, RequestHead
-from server.transport import AsgiApp, AsgiMessage, ConnectionServer, DrainGate, RunStream, ServerOptions
+from server.transport import (
+    AsgiApp,
+    AsgiMessage,
+    ConnectionServer,
+    DrainGate,
+    RunStream,
+    ServerOptions,
+    open_listeners,
+)
 from server.wire.problem import Problem
 
 Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
+Address = tuple[str, int]
 MemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
 
 
@@ -76,6 +86,25 @@ class Site:
             yield client
             await near.aclose()
 
+    @asynccontextmanager
+    async def listening(
+        self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[Address]:
+        """Run the server on a real listener; it is cancelled after the block."""
+        with open_listeners([(host, 0)]) as listeners:
+            address: Address = listeners[0].getsockname()[:2]
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.server.run, listeners, tls)
+                yield address
+                nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def connected(address: Address) -> AsyncIterator[Client]:
+    """A client with a real connection, which is closed after the block."""
+    async with await trio.open_tcp_stream(*address) as stream:
+        yield Client(stream)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -100,7 +129,7 @@ class Answer:
 class Client:
     """The client's side of one connection.  `over` is set when the server is done with it."""
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, server_side: MemoryStream | None = None) -> None:
+    def __init__(self, stream: trio.abc.Stream, server_side: MemoryStream | None = None) -> None:
         self.stream = stream
         self.server_side = server_side
         self.over = trio.Event()
@@ -109,6 +138,11 @@ class Client:
     async def send(self, data: bytes) -> None:
         """Send raw bytes."""
         await self.stream.send_all(data)
+
+    async def half_close(self) -> None:
+        """Say that no more bytes come, and go on reading."""
+        assert isinstance(self.stream, trio.abc.HalfCloseableStream)
+        await self.stream.send_eof()
 
     async def get(self, target: str = "/", *headers: str, method: str = "GET", version: str = "1.1") -> None:
         """Send a request without a body."""

@@ -155,7 +155,7 @@ async def test_a_client_that_leaves_ends_its_stream(half: bool, autojump_clock: 
     async with sites[0].connection() as client:
         await client.get()
         await client.stream.receive_some()
-        await (client.stream.send_eof() if half else client.stream.aclose())
+        await (client.half_close() if half else client.stream.aclose())
         await client.over.wait()
         assert sites[0].ended == [CloseReason.CLIENT_DISCONNECTED]
         assert trio.current_time() < 1
@@ -167,7 +167,7 @@ async def test_a_client_that_half_closed_before_has_left(autojump_clock: MockClo
     sites.append(Site(registered(sites, [])))
     async with sites[0].connection() as client:
         await client.get()
-        await client.stream.send_eof()
+        await client.half_close()
         await client.rest()
     assert sites[0].registry.streams == {}
     assert sites[0].ended in ([], [CloseReason.CLIENT_DISCONNECTED])

@@ -58,7 +58,7 @@ async def test_head_gets_the_head_alone(autojump_clock: MockClock) -> None:
 async def test_a_client_that_half_closes_gets_its_answer(autojump_clock: MockClock) -> None:
     async with Site(echo).connection() as client:
         await client.post(b"body")
-        await client.stream.send_eof()
+        await client.half_close()
         assert (await client.answer()).body == b"POST /echo body"
         assert await client.rest() == b""
 
@@ -67,7 +67,7 @@ async def test_requests_behind_a_half_close_are_answered_too(autojump_clock: Moc
     async with Site(echo).connection() as client:
         await client.get("/1")
         await client.get("/2")
-        await client.stream.send_eof()
+        await client.half_close()
         assert [(await client.answer()).body for _ in range(2)] == [b"GET /1 ", b"GET /2 "]
         assert await client.rest() == b""
 
@@ -220,7 +220,7 @@ async def test_a_head_cut_short_is_no_request(autojump_clock: MockClock) -> None
     site = Site(echo)
     async with site.connection() as client:
         await client.send(b"GET / HT")
-        await client.stream.send_eof()
+        await client.half_close()
         assert (await client.answer()).status == 400
     assert site.server.failures == 0
 
@@ -270,7 +270,7 @@ async def test_a_connection_that_ends_in_the_body_is_told_so(
 ) -> None:
     async with Site(echo).connection() as client:
         await client.post(body, framing)
-        await client.stream.send_eof()
+        await client.half_close()
         answer = await client.answer()
         assert (answer.status, problem_code(answer.body)) == (400, "body_incomplete")
 
@@ -312,7 +312,7 @@ async def test_an_app_that_waits_for_the_clients_end_learns_it_and_not_before(
     async with Site(app).connection() as client:
         await client.send(f"{head}\r\nHost: a\r\n\r\n".encode())
         await trio.sleep(100)
-        await client.stream.send_eof()
+        await client.half_close()
         assert (await client.answer()).status == 200
     assert ended_at == [pytest.approx(100)]
 
