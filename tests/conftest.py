@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import wraps
 from typing import ParamSpec
@@ -73,6 +74,15 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[None]:
     leaves_open = request.node.get_closest_marker("leaves_open") is not None
     if not leaves_open and not request.node.stash.get(_failed, False):
         before.check()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """In CI a skip is a failure: everything that a test needs is there to be installed."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _guarded(fn: Callable[P, Awaitable[None]], seconds: float, strict: bool) -> Callable[P, Awaitable[None]]:

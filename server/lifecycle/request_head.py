@@ -7,7 +7,7 @@ the bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,10 @@ class RequestHead:
     peer: str = ""
     local: str = ""
     secure: bool = False
+
+    def without_headers(self) -> RequestHead:
+        """The head as an open stream keeps it: headers cost more than all the rest of it."""
+        return replace(self, headers=())
 
     def header(self, name: str) -> str | None:
         """The first value of the header `name` (lower case), or None."""

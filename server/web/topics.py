@@ -99,7 +99,8 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
         catch_up, after = _cursor(head, query)
         if not catch_up and rewind:
             catch_up, after = True, hub.rewound(topic, rewind)
-        stream = EventStream(services, head, topic, after, catch_up, query.get("heartbeat") == "event")
+        visible = query.get("heartbeat") == "event"
+        stream = EventStream(services, head.without_headers(), topic, after, catch_up, visible)
         return event_stream(stream.run)
 
     @blueprint.get("/topics/<topic>")

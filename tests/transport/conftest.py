@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 _READY = "sluiceway: listening on http://127.0.0.1:"
 
 
@@ -15,7 +17,10 @@ _READY = "sluiceway: listening on http://127.0.0.1:"
 def live_server() -> Iterator[int]:
     """The port of a server of ours, in its own process: `python -m server` with all defaults."""
     with subprocess.Popen(
-        [sys.executable, "-m", "server", "--bind", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "server", "--bind", "127.0.0.1:0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             assert process.stdout is not None

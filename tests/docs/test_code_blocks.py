@@ -1,0 +1,99 @@
+"""Every `sh` and `python` block of README and docs runs, against a server of its own.
+
+Blocks are run as they stand, but for the address, and for a limit on what would go on for ever (`curl -N`).
+Blocks that show a session (`console`), output or another language are not run.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.process import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ADDRESS = "127.0.0.1:8000"
+STREAM_ENDED_BY_LIMIT = 28
+"""curl's exit code when its `--max-time` is over."""
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text()
+        for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            yield Block(page, text.count("\n", 0, match.start()) + 1, match[1], match[2])
+
+
+def is_about_installing(block: Block) -> bool:
+    return "python3 -m venv" in block.text or "pip install" in block.text
+
+
+SHELL = [block for block in blocks() if block.language == "sh" and not is_about_installing(block)]
+PYTHON = [block for block in blocks() if block.language == "python"]
+
+
+@pytest.fixture(scope="module")
+def running_server() -> Iterator[ServerProcess]:
+    with ServerProcess() as server:
+        yield server
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_a_shell_block_runs(block: Block, running_server: ServerProcess) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    script = block.text.replace(ADDRESS, f"127.0.0.1:{running_server.port}")
+    for command in script.replace("\\\n", " ").splitlines():
+        streams = "curl -N" in command
+        limited = command.replace(
+            "curl", "curl --fail-with-body -sS --max-time 1" if streams else "curl --fail-with-body -sS"
+        )
+        done = subprocess.run(
+            ["bash", "-c", limited], capture_output=True, text=True, timeout=30, check=False
+        )
+        allowed = (STREAM_ENDED_BY_LIMIT,) if streams else (0,)
+        assert done.returncode in allowed, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.stdout
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_a_python_block_runs(block: Block, running_server: ServerProcess) -> None:
+    script = block.text.replace(ADDRESS, f"127.0.0.1:{running_server.port}")
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_first_two_blocks_of_the_readme_run_the_server_and_its_tests() -> None:
+    first, second = [block for block in blocks() if block.page.name == "README.md"][:2]
+    assert first.text.strip().endswith(".venv/bin/sluiceway")
+    assert second.text.strip().endswith(".venv/bin/python -m pytest -q")
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+            if target == "reference/errors.md" or target == "errors.md":
+                continue
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
