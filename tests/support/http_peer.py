@@ -232,13 +232,9 @@ async def open_world(
     """The application over memory streams.  At the end every connection is cut, and must leave nothing."""
     async with open_application(settings or Settings(), binds) as application:
         server = application.server()
-        try:
-            async with trio.open_nursery() as nursery:
-                yield World(application, server, nursery)
-                nursery.cancel_scope.cancel()
-        finally:
-            # Its epoll, which otherwise belongs to `run`.
-            server._hangups.close()
+        async with trio.open_nursery() as nursery:
+            yield World(application, server, nursery)
+            nursery.cancel_scope.cancel()
         hub, registry = application.events.hub, application.registry
         assert (hub.subscriptions, hub.buffered_bytes, registry.leaked, server.failures) == (0, 0, 0, 0)
         assert registry.streams == {}
