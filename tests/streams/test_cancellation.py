@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from server.hub import Draft
 from server.lifecycle import CloseReason
 from tests.streams.wires import Wire, event_stream, open_services, publish
 from tests.support.cancel import cancel_at_each_step
@@ -78,6 +79,15 @@ async def test_a_stream_that_was_closed_cuts_the_answer_off(autojump_clock: Mock
         await trio.sleep(1)
         assert services.registry.closed == {"events": {CloseReason.SLOW_CONSUMER: 1}}
         assert all(event.event != "closing" for event in wire.events)
+
+
+async def test_a_topic_that_finds_no_room_after_all_is_told_with_closing(autojump_clock: MockClock) -> None:
+    async with open_services(max_topics=1) as services:
+        await services.hub.publish([Draft("other", "x")])
+        wire = Wire()
+        await event_stream(services).run(wire)
+        assert [event.event for event in wire.events] == ["closing"]
+        assert services.registry.closed == {"events": {CloseReason.LIMIT: 1}}
 
 
 async def test_an_exception_of_the_connection_is_counted_and_goes_on(autojump_clock: MockClock) -> None:

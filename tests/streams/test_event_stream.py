@@ -40,8 +40,7 @@ def gap(event: Event) -> tuple[str | None, object]:
 
 async def subscribed(world: World) -> None:
     """Wait until somebody is live on the topic."""
-    while not world.application.events.hub.watchers("news"):
-        await trio.sleep(0.001)
+    await world.application.events.hub.wait_watched("news")
 
 
 # How it begins

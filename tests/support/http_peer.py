@@ -14,7 +14,7 @@ from typing import Any
 
 import h11
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from server.application import Application, open_application
 from server.settings import Settings
@@ -214,9 +214,9 @@ class World:
         return (await self.request("GET", "/stats")).json()
 
     async def wait_no_stream(self) -> None:
-        """Wait until every stream has ended."""
-        while self.application.registry.streams:
-            await trio.sleep(0.01)
+        """Wait until nothing more happens by itself, when every stream must have ended."""
+        await wait_all_tasks_blocked()
+        assert self.application.registry.streams == {}
 
     async def _serve(self, stream: trio.abc.Stream, local: tuple[str, int]) -> None:
         try:
