@@ -67,7 +67,10 @@ EarlyHeaders = Callable[[RequestHead], Mapping[str, str]]
 BODY_CHUNK = 64 * 1024
 DISCARD_AFTER_ANSWER = 64 * 1024
 """Bytes of a body nobody read that are discarded to keep the connection; a longer one closes it."""
-LINGER_BYTES = 1024 * 1024
+LINGER_BYTES = 16 * 1024 * 1024
+"""More than the kernels of both sides hold by default (4 MiB to be sent, 6 MiB received): a client that stops
+when it sees its answer is never reset.
+"""
 LINGER_SECONDS = 2.0
 
 _log = logging.getLogger("sluiceway.transport")
