@@ -23,7 +23,7 @@ from quart_trio import QuartTrio
 from .hub import Draft, HistoryLimits, Hub, HubLimits, MemoryBroker, run_ticking_feed
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
-from .security import OriginRules
+from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
 from .transport import (
@@ -69,6 +69,7 @@ class Application:
     settings: Settings
     app: App
     events: EventServices
+    rules: OriginRules
 
     @property
     def registry(self) -> Registry:
@@ -100,6 +101,7 @@ class Application:
             door=door,
             door_when_full=door_when_full,
             on_answer=log_request,
+            early_headers=lambda head: cors_headers(head, self.rules),
             options=ServerOptions(
                 write_deadline=settings.write_deadline,
                 max_connections=settings.max_connections,
@@ -137,7 +139,7 @@ async def open_application(
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
-        yield Application(settings, app, events)
+        yield Application(settings, app, events, rules)
         background.cancel_scope.cancel()
 
 

@@ -18,7 +18,7 @@ protocol's spawn_app.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -61,10 +61,16 @@ OnAnswer = Callable[[RequestHead | None, int, float], object]
 complete.
 """
 
+EarlyHeaders = Callable[[RequestHead], Mapping[str, str]]
+"""What an answer without the app has to carry for this request all the same, as CORS headers."""
+
 BODY_CHUNK = 64 * 1024
 DISCARD_AFTER_ANSWER = 64 * 1024
 """Bytes of a body nobody read that are discarded to keep the connection; a longer one closes it."""
-LINGER_BYTES = 1024 * 1024
+LINGER_BYTES = 16 * 1024 * 1024
+"""More than the kernels of both sides hold by default (4 MiB to be sent, 6 MiB received): a client that stops
+when it sees its answer is never reset.
+"""
 LINGER_SECONDS = 2.0
 
 _log = logging.getLogger("sluiceway.transport")
@@ -158,6 +164,7 @@ class HttpConnection:
         door: Door,
         idle: IdleConnections,
         on_answer: OnAnswer,
+        early_headers: EarlyHeaders,
         options: HttpOptions,
         config: Config,
         context: WorkerContext,
@@ -189,6 +196,7 @@ class HttpConnection:
         self._protocol.connection = self._h11
         self._idle = idle
         self._on_answer = on_answer
+        self._early_headers = early_headers
         self._head: RequestHead | None = None
         self._started_at = 0.0
         self._method = b""
@@ -332,7 +340,7 @@ class HttpConnection:
         if isinstance(refusal, Problem):
             raise RefusedError(refusal)
         if refusal is not None:
-            await self._answer_early(200, sse.CONTENT_TYPE, refusal)
+            await self._answer_early(200, sse.CONTENT_TYPE, refusal, {})
             return False
         await self._run_app(request, head)
         self._report(self._protocol.status)
@@ -434,15 +442,15 @@ class HttpConnection:
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     async def _refuse(self, problem: Problem) -> None:
-        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), headers)
+        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), problem.headers)
 
     async def _answer_early(
-        self, status: int, content_type: str, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+        self, status: int, content_type: str, body: bytes, headers: Mapping[str, str]
     ) -> None:
         """Answer without the app, and for the last time on this connection."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
+        all_headers = {**(self._early_headers(self._head) if self._head else {}), **headers}
         response = h11.Response(
             status_code=status,
             headers=[
@@ -450,7 +458,7 @@ class HttpConnection:
                 (b"content-length", b"%d" % len(body)),
                 (b"cache-control", b"no-store"),
                 (b"connection", b"close"),
-                *headers,
+                *((name.encode(), value.encode()) for name, value in all_headers.items()),
                 *self._config.response_headers("h11"),
             ],
         )

@@ -9,17 +9,27 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 from hypercorn.trio.worker_context import WorkerContext
 
-from ..lifecycle import CloseReason, Registry
+from ..lifecycle import CloseReason, Registry, RequestHead
 from .drain import DrainGate, IdleConnections, spread_ends
 from .hangups import Hangups
-from .http import AsgiApp, Door, HttpConnection, HttpOptions, OnAnswer, RunStream, hypercorn_config, linger
+from .http import (
+    AsgiApp,
+    Door,
+    EarlyHeaders,
+    HttpConnection,
+    HttpOptions,
+    OnAnswer,
+    RunStream,
+    hypercorn_config,
+    linger,
+)
 from .listeners import run_listener
 from .sockets import TcpStream
 from .writes import Framing, OrderedStream
@@ -57,14 +67,19 @@ class ConnectionServer:
         door_when_full: Door,
         on_answer: OnAnswer,
         options: ServerOptions,
+        early_headers: EarlyHeaders | None = None,
     ) -> None:
-        """`door` sees each head before the app does, `door_when_full` those of connections over the limit."""
+        """`door` sees each head before the app does, `door_when_full` those of connections over the limit.
+
+        `early_headers` are added to what either of them answers.
+        """
         self._app = app
         self._registry = registry
         self._gate = gate
         self._door = door
         self._door_when_full = door_when_full
         self._on_answer = on_answer
+        self._early_headers = early_headers or _no_headers
         self._options = options
         self._hypercorn = hypercorn_config()
         self._context = WorkerContext(None)
@@ -200,6 +215,7 @@ class ConnectionServer:
             door=self._door_when_full if full else self._door,
             idle=self._idle,
             on_answer=self._on_answer,
+            early_headers=self._early_headers,
             options=self._options.http,
             config=self._hypercorn,
             context=self._context,
@@ -219,3 +235,7 @@ class ConnectionServer:
             # Also for the sake of a head that is still held back, where the stream was empty.
             await ordered.send_all(b"0\r\n\r\n" if ordered.framing is Framing.CHUNKED else b"")
         return done
+
+
+def _no_headers(_: RequestHead) -> Mapping[str, str]:
+    return {}

@@ -127,6 +127,23 @@ def test_beyond_the_limit_event_streams_are_told_to_come_back_and_others_get_a_5
         assert_nothing_failed(server)
 
 
+def test_a_page_of_an_allowed_origin_may_read_what_a_full_server_answers() -> None:
+    """Without CORS headers its EventSource would give up for good, whatever the status."""
+    limits = ["--max-connections", "1", "--drain-seconds", "1"]
+    origin = "https://app.example"
+    with ServerProcess(["--bind", "127.0.0.1:0", "--allow-origin", origin, *limits]) as server:
+        head = f"GET /topics/a/events HTTP/1.0\r\nOrigin: {origin}\r\n"
+        with Subscriber(server.port, "a") as only:
+            only.wait_open()
+            accepted = ("text/event-stream", "*/*")
+            requests = [f"{head}Accept: {accept}\r\n\r\n".encode() for accept in accepted]
+            answers = [exchange(server.port, request) for request in requests]
+        assert [status for status, _, _ in answers] == [200, 503]
+        for _, headers, _ in answers:
+            assert headers["access-control-allow-origin"] == origin
+            assert headers["access-control-expose-headers"] == "Location, Retry-After"
+
+
 def pipeline_behind_a_subscribe(port: int) -> None:
     with Connection(port) as connection:
         connection.send(GET_EVENTS + b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
@@ -201,7 +218,8 @@ def test_no_descriptor_is_left_by_clients_that(
     before = descriptors(running_server.pid)
     for _ in range(20):
         leave(running_server.port)
+    # Connections are accepted in their order: behind this one, all of them have been.
+    assert exchange(running_server.port, b"GET /health/live HTTP/1.0\r\n\r\n")[0] == 200
     wait_until(lambda: descriptors(running_server.pid) <= before, f"{before} descriptors")
-    stats = api.stats()
-    assert stats["subscriptions"] == 0
-    assert stats["leaked"] == 0
+    wait_until(lambda: bool(api.stats()["subscriptions"] == 0), "no subscription is left")
+    assert api.stats()["leaked"] == 0
