@@ -24,7 +24,7 @@ from .hub import Draft, HistoryLimits, Hub, HubLimits, MemoryBroker, run_ticking
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import Pings, Rooms, RoomServices
-from .security import OriginRules
+from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
 from .transport import (
@@ -106,6 +106,7 @@ class Application:
             door_when_full=door_when_full,
             websockets=websocket_door(self.rooms, self.rules, echo=settings.echo),
             on_answer=log_request,
+            early_headers=lambda head: cors_headers(head, self.rules),
             options=ServerOptions(
                 write_deadline=settings.write_deadline,
                 max_connections=settings.max_connections,
@@ -209,7 +210,12 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certfile, settings.keyfile)
+    try:
+        context.load_cert_chain(settings.certfile, settings.keyfile)
+    except ssl.SSLError as error:
+        # Its own words name neither file.
+        files = f"{settings.certfile} and {settings.keyfile}"
+        raise OSError(f"cannot serve TLS: {files} are not a certificate and its key in PEM") from error
     # HTTP/2 stays out until its flow control is ours.
     context.set_alpn_protocols(["http/1.1"])
     return context

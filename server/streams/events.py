@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import trio
 
-from ..hub import Cursor, Hub, joined
-from ..lifecycle import CloseReason, Registry, RequestHead, reconnects
+from ..hub import Cursor, Hub, TopicsFullError, joined
+from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import ByteStream, DrainGate
 from ..wire import json_text, sse
 from .forms import EVENT_FORMS, framed
@@ -53,30 +53,13 @@ class EventStream:
             trio.BrokenResourceError: the client is gone, or was too slow; the answer is to be cut off.
         """
         services = self.services
-        form = EVENT_FORMS[stream.framing]
         with services.registry.open_stream("events", self.head) as opened:
             try:
-                with (
-                    opened.hold("subscription"),
-                    services.hub.subscribe(
-                        self.topic,
-                        after=self.after,
-                        catch_up=self.catch_up,
-                        form=form,
-                        visible_heartbeat=self.visible_heartbeat,
-                        sink=stream,
-                        close=opened.close,
-                    ) as subscription,
-                    services.heartbeats.keep(subscription),
-                ):
-                    opened.on_end(subscription.end)
-                    first = sse.encode_event(
-                        id=str(subscription.start), retry=random.randint(*FIRST_RETRY_MS)
-                    )
-                    await stream.send_all(framed(first, stream.framing))
-                    async for batch in subscription:
-                        for write in joined(batch, form):
-                            await stream.send_all(write)
+                try:
+                    await self._follow(stream, opened)
+                except TopicsFullError:
+                    # The topic that the route had admitted was forgotten before anybody was subscribed to it.
+                    opened.reason = opened.reason or CloseReason.LIMIT
                 reason = opened.reason or CloseReason.COMPLETED
                 closing = closing_event(reason, services.gate.retry_ms())
                 await stream.send_all(framed(closing, stream.framing))
@@ -84,6 +67,30 @@ class EventStream:
                 opened.bytes_sent = stream.bytes_sent
         if opened.scope.cancelled_caught:
             raise trio.BrokenResourceError(f"the stream was ended: {opened.reason}")
+
+    async def _follow(self, stream: ByteStream, opened: OpenStream) -> None:
+        """Write the first block and then every message, until the subscription ends."""
+        services = self.services
+        form = EVENT_FORMS[stream.framing]
+        with (
+            opened.hold("subscription"),
+            services.hub.subscribe(
+                self.topic,
+                after=self.after,
+                catch_up=self.catch_up,
+                form=form,
+                visible_heartbeat=self.visible_heartbeat,
+                sink=stream,
+                close=opened.close,
+            ) as subscription,
+            services.heartbeats.keep(subscription),
+        ):
+            opened.on_end(subscription.end)
+            first = sse.encode_event(id=str(subscription.start), retry=random.randint(*FIRST_RETRY_MS))
+            await stream.send_all(framed(first, stream.framing))
+            async for batch in subscription:
+                for write in joined(batch, form):
+                    await stream.send_all(write)
 
 
 def closing_event(reason: CloseReason, retry_ms: int) -> bytes:

@@ -18,7 +18,7 @@ protocol's spawn_app.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -71,10 +71,16 @@ OnAnswer = Callable[[RequestHead | None, int, float], object]
 complete.
 """
 
+EarlyHeaders = Callable[[RequestHead], Mapping[str, str]]
+"""What an answer without the app has to carry for this request all the same, as CORS headers."""
+
 BODY_CHUNK = 64 * 1024
 DISCARD_AFTER_ANSWER = 64 * 1024
 """Bytes of a body nobody read that are discarded to keep the connection; a longer one closes it."""
-LINGER_BYTES = 1024 * 1024
+LINGER_BYTES = 16 * 1024 * 1024
+"""More than the kernels of both sides hold by default (4 MiB to be sent, 6 MiB received): a client that stops
+when it sees its answer is never reset.
+"""
 LINGER_SECONDS = 2.0
 
 _log = logging.getLogger("sluiceway.transport")
@@ -169,6 +175,7 @@ class HttpConnection:
         websockets: WebSocketDoor,
         idle: IdleConnections,
         on_answer: OnAnswer,
+        early_headers: EarlyHeaders,
         options: HttpOptions,
         config: Config,
         context: WorkerContext,
@@ -201,9 +208,11 @@ class HttpConnection:
         self._protocol.connection = self._h11
         self._idle = idle
         self._on_answer = on_answer
+        self._early_headers = early_headers
         self._head: RequestHead | None = None
         self._started_at = 0.0
         self._method = b""
+        self._continue_due = False
         self._eof = False
         self._corked = False
         self._takeover: Takeover | None = None
@@ -233,6 +242,8 @@ class HttpConnection:
 
     async def _read_request(self) -> h11.Request | None:
         """The next head, or None where the client ends or leaves the connection idle."""
+        self._method = b""
+        self._started_at = trio.current_time()
         started = self._h11.trailing_data[0] != b""
         deadline = trio.current_time() + (self._options.head_seconds if started else self._options.keep_alive)
         while True:
@@ -249,10 +260,11 @@ class HttpConnection:
                 if not data:
                     return None
                 started = True
+                self._started_at = trio.current_time()
                 deadline = trio.current_time() + self._options.head_seconds
             else:
                 with trio.move_on_at(deadline) as scope:
-                    data = bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+                    data = await self._receive_some()
                 if scope.cancelled_caught:
                     raise RefusedError(Problem("head_slow", "The head was not whole in time."))
             self._h11.receive_data(data)
@@ -262,12 +274,12 @@ class HttpConnection:
         more.
         """
         with self._idle.scope(deadline):
-            return bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+            return await self._receive_some()
         return b""
 
     async def _receive_body(self) -> AsgiMessage:
         """ASGI `receive`: the next piece of the body, read only now; after its end, the client's EOF."""
-        if self._h11.their_state is h11.DONE:
+        if self._h11.their_state not in (h11.SEND_BODY, h11.ERROR):
             return await self._wait_for_eof()
         while True:
             try:
@@ -292,21 +304,29 @@ class HttpConnection:
         Behind too many pipelined bytes it cannot be seen: wait for ever.
         """
         while len(self._h11.trailing_data[0]) < BODY_CHUNK:
-            data = bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+            data = await self._receive_some()
             self._h11.receive_data(data)
             if not data:
                 return {"type": "http.disconnect"}
         await trio.sleep_forever()
         raise AssertionError
 
+    async def _receive_some(self) -> bytes:
+        try:
+            return bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+        except trio.BrokenResourceError:
+            self._stream.mark_broken()
+            raise
+
     async def _read_more_body(self) -> None:
+        self._continue_due = False
         if self._h11.they_are_waiting_for_100_continue:
             # Said only here, when the body is wanted: a refusal that needs no body comes in its place.
             await self._stream.send_all(
                 self._h11.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
             )
         with trio.move_on_after(self._options.body_pause) as scope:
-            data = bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+            data = await self._receive_some()
         if scope.cancelled_caught:
             self._body_refused = True
             raise BodyReadError(
@@ -321,6 +341,7 @@ class HttpConnection:
         """Answer one request.  True where the connection can take another."""
         self._method = request.method
         self._started_at = trio.current_time()
+        self._continue_due = self._h11.they_are_waiting_for_100_continue
         self._head = head = request_head(
             request, self._peer[0] if self._peer else "", self._local[0] if self._local else "", self._secure
         )
@@ -328,7 +349,7 @@ class HttpConnection:
         if isinstance(refusal, Problem):
             raise RefusedError(refusal)
         if refusal is not None:
-            await self._answer_early(200, sse.CONTENT_TYPE, refusal)
+            await self._answer_early(200, sse.CONTENT_TYPE, refusal, {})
             return False
         if is_websocket_upgrade(head) and request.http_version == b"1.1":
             self._accept_websocket(head)
@@ -387,9 +408,9 @@ class HttpConnection:
             await self._app(scope, self._receive_body, send)
         except BodyReadError as error:
             raise RefusedError(error.problem) from None
-        except trio.BrokenResourceError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever an app raises becomes one answer
+        except Exception:
+            if self._stream.broken:
+                raise
             _log.exception("the app failed on %s %s", head.method, head.path)
             if http.state is not ASGIHTTPState.REQUEST:
                 raise trio.BrokenResourceError("the app failed in the middle of its answer") from None
@@ -432,7 +453,8 @@ class HttpConnection:
         """Read off what the app left of the body.  False where the connection cannot go on."""
         discarded = 0
         while self._h11.their_state is h11.SEND_BODY:
-            if self._body_refused or self._h11.they_are_waiting_for_100_continue:
+            # Where nobody asked for the body, the client may hold it back for ever.
+            if self._body_refused or self._continue_due:
                 return False
             try:
                 message = await self._receive_body()
@@ -444,12 +466,15 @@ class HttpConnection:
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     async def _refuse(self, problem: Problem) -> None:
-        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode())
+        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), problem.headers)
 
-    async def _answer_early(self, status: int, content_type: str, body: bytes) -> None:
+    async def _answer_early(
+        self, status: int, content_type: str, body: bytes, headers: Mapping[str, str]
+    ) -> None:
         """Answer without the app, and for the last time on this connection."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
+        all_headers = {**(self._early_headers(self._head) if self._head else {}), **headers}
         response = h11.Response(
             status_code=status,
             headers=[
@@ -457,6 +482,7 @@ class HttpConnection:
                 (b"content-length", b"%d" % len(body)),
                 (b"cache-control", b"no-store"),
                 (b"connection", b"close"),
+                *((name.encode(), value.encode()) for name, value in all_headers.items()),
                 *self._config.response_headers("h11"),
             ],
         )

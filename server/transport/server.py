@@ -9,25 +9,33 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 from hypercorn.trio.worker_context import WorkerContext
 
-from ..lifecycle import CloseReason, Registry
+from ..lifecycle import CloseReason, Registry, RequestHead
 from .drain import DrainGate, IdleConnections, spread_ends
 from .hangups import Hangups
-from .http import AsgiApp, Door, HttpConnection, HttpOptions, OnAnswer, Takeover, hypercorn_config, linger
+from .http import (
+    AsgiApp,
+    Door,
+    EarlyHeaders,
+    HttpConnection,
+    HttpOptions,
+    OnAnswer,
+    Takeover,
+    hypercorn_config,
+    linger,
+)
 from .listeners import run_listener
 from .sockets import TcpStream
 from .websocket import WebSocketDoor
 from .writes import Framing, OrderedStream
 
 TLS_HANDSHAKE_SECONDS = 30.0
-CLEANUP_SECONDS = 5.0
-"""How long the cleanup of what was cancelled may take at the end of a drain."""
 REFUSALS_AT_ONCE = 128
 """Connections over the limit that get an answer; those beyond are closed without one."""
 
@@ -61,10 +69,12 @@ class ConnectionServer:
         websockets: WebSocketDoor,
         on_answer: OnAnswer,
         options: ServerOptions,
+        early_headers: EarlyHeaders | None = None,
     ) -> None:
         """`door` sees each head before the app does, `door_when_full` those of connections over the limit.
 
         `websockets` decides on WebSocket handshakes, which the app never sees.
+        `early_headers` are added to what either of them answers.
         """
         self._app = app
         self._registry = registry
@@ -73,6 +83,7 @@ class ConnectionServer:
         self._door_when_full = door_when_full
         self._websockets = websockets
         self._on_answer = on_answer
+        self._early_headers = early_headers or _no_headers
         self._options = options
         self._hypercorn = hypercorn_config()
         self._context = WorkerContext(None)
@@ -93,25 +104,31 @@ class ConnectionServer:
         Cancelling it cancels every connection.
         """
         try:
-            async with trio.open_nursery() as background:
-                background.start_soon(self._hangups.run)
-                async with trio.open_nursery() as connections:
-                    async with trio.open_nursery() as accepting:
-                        for listener in listeners:
-                            accepting.start_soon(
-                                run_listener, listener, partial(self._start, connections, tls)
-                            )
-                        task_status.started()
-                        await self._gate.wait_draining()
-                        await trio.sleep(self._options.drain_notice)
-                        accepting.cancel_scope.cancel()
-                    for listener in listeners:
-                        listener.close()
-                    await self._drain(connections)
-                background.cancel_scope.cancel()
+            with self._hangups:
+                async with trio.open_nursery() as background:
+                    background.start_soon(self._hangups.run)
+                    await self._run_until_drained(listeners, tls, task_status)
+                    background.cancel_scope.cancel()
         finally:
-            self._hangups.close()
             self._stopped.set()
+
+    async def _run_until_drained(
+        self,
+        listeners: Sequence[socket.socket],
+        tls: ssl.SSLContext | None,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(run_listener, listener, partial(self._start, connections, tls))
+                task_status.started()
+                await self._gate.wait_draining()
+                await trio.sleep(self._options.drain_notice)
+                accepting.cancel_scope.cancel()
+            for listener in listeners:
+                listener.close()
+            await self._drain(connections)
 
     async def wait_stopped(self) -> None:
         """Wait until `run` is over."""
@@ -203,6 +220,7 @@ class ConnectionServer:
             websockets=self._websockets,
             idle=self._idle,
             on_answer=self._on_answer,
+            early_headers=self._early_headers,
             options=self._options.http,
             config=self._hypercorn,
             context=self._context,
@@ -228,6 +246,11 @@ class ConnectionServer:
                 connections["http"] += 1
             return True
         done = await self._hangups.run_until(stream, partial(run, ordered))
-        if done and ordered.framing is Framing.CHUNKED:
-            await ordered.send_all(b"0\r\n\r\n")
+        if done:
+            # Also for the sake of a head that is still held back, where the stream was empty.
+            await ordered.send_all(b"0\r\n\r\n" if ordered.framing is Framing.CHUNKED else b"")
         return done
+
+
+def _no_headers(_: RequestHead) -> Mapping[str, str]:
+    return {}
