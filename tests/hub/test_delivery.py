@@ -175,6 +175,23 @@ async def test_a_subscriber_with_something_queued_is_not_offered_more() -> None:
     assert subscriber.wire == ["a", "b"]
 
 
+async def test_a_message_does_not_overtake_a_batch_that_is_being_written() -> None:
+    hub = open_hub()
+    subscriber = Subscriber(hub)
+    with subscriber.subscription:
+        await hub.publish(drafts("a"))
+        first = await anext(subscriber.subscription)
+        await hub.publish(drafts("b"))
+        assert subscriber.sink.offered == 0
+        subscriber.sink.write(first)
+        second = await anext(subscriber.subscription)
+        await hub.publish(drafts("c"))
+        assert subscriber.sink.offered == 0
+        subscriber.sink.write(second)
+        await subscriber.write_once()
+    assert subscriber.wire == ["a", "b", "c"]
+
+
 async def test_the_end_lets_the_reader_have_what_was_queued_and_no_more() -> None:
     hub = open_hub()
     subscriber = stalled(hub)
