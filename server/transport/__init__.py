@@ -3,8 +3,10 @@ deadline, drain.
 """
 
 from .drain import DrainGate
-from .http import AsgiApp, AsgiMessage, BodyReadError, HttpOptions, RunStream
+from .http import RunStream
+from .hypercorn import AsgiApp, AsgiMessage
 from .listeners import open_listeners, raise_descriptor_limit
+from .reading import BodyReadError, HttpOptions
 from .server import ConnectionServer, ServerOptions
 from .writes import ByteStream, Framing, OrderedStream, Sent
 

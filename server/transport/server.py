@@ -19,18 +19,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from ..lifecycle import CloseReason, Registry, RequestHead
 from .drain import DrainGate, IdleConnections, spread_ends
 from .hangups import Hangups
-from .http import (
-    AsgiApp,
-    Door,
-    EarlyHeaders,
-    HttpConnection,
-    HttpOptions,
-    OnAnswer,
-    RunStream,
-    hypercorn_config,
-    linger,
-)
+from .http import Door, EarlyHeaders, HttpConnection, OnAnswer, RunStream
+from .hypercorn import AsgiApp, hypercorn_config
+from .linger import linger
 from .listeners import run_listener
+from .reading import HttpOptions
 from .sockets import TcpStream
 from .writes import Framing, OrderedStream
 

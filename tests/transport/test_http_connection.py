@@ -296,6 +296,41 @@ async def test_a_large_body_that_nobody_read_ends_the_connection(autojump_clock:
         assert await client.rest() == b""
 
 
+async def test_a_body_that_nobody_reads_cannot_hold_the_connection_by_trickling(
+    autojump_clock: MockClock,
+) -> None:
+    async with Site(ignore_body).connection() as client:
+        await client.post(b"", "Content-Length: 1000")
+        assert (await client.answer()).body == b"ignored"
+        answered = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await client.send(b"x")
+                await trio.sleep(1)
+        assert trio.current_time() - answered < 10
+
+
+async def test_a_body_that_fails_inside_a_nursery_of_the_app_is_refused_as_itself(
+    autojump_clock: MockClock,
+) -> None:
+    async def read_in_a_nursery(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_body, receive)
+
+    async with Site(read_in_a_nursery).connection() as client:
+        await client.post(b"zz\r\n", "Transfer-Encoding: chunked")
+        answer = await client.answer()
+        assert (answer.status, problem_code(answer.body)) == (400, "request_malformed")
+
+
+async def test_empty_lines_before_a_request_are_ignored(autojump_clock: MockClock) -> None:
+    async with Site(echo).connection() as client:
+        await client.send(b"\r\n")
+        await client.send(b"\r\n\r\n")
+        await client.get()
+        assert (await client.answer()).status == 200
+
+
 @pytest.mark.parametrize("head", ["GET / HTTP/1.0", "GET / HTTP/1.1\r\nConnection: close", "GET / HTTP/1.1"])
 async def test_an_app_that_waits_for_the_clients_end_learns_it_and_not_before(
     head: str, autojump_clock: MockClock

@@ -48,8 +48,10 @@ class Told(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.event = trio.Event()
+        self.times = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.times += 1
         self.event.set()
 
 
@@ -70,6 +72,9 @@ async def test_a_lack_of_descriptors_is_waited_out() -> None:
                 with pytest.raises(BlockingIOError):
                     client.connect(listener.getsockname())
                 await told.event.wait()
+                # Several tries later it has still been said once.
+                await trio.sleep(0.35)
+                assert told.times == 1
                 assert not accepted.is_set()
             await accepted.wait()
             nursery.cancel_scope.cancel()
