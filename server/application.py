@@ -244,7 +244,8 @@ async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
     elif scope["type"] == "http":
         application: Application = scope["state"]["sluiceway.application"]
         # Which addresses the other server listens at is only seen here.
-        application.rules.binds.add(tuple(scope["server"][:2]))
+        host, port = scope["server"][:2]
+        application.rules.binds.update({(host, port), ("localhost", port)})
         await application.app(scope, receive, send)  # type: ignore[arg-type]
     else:
         await send({"type": "websocket.close", "code": 1008})

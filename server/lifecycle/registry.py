@@ -84,9 +84,10 @@ class OpenStream:
             self._on_end()
 
     def on_end(self, callback: Callable[[], object]) -> None:
-        """Let `end` call `callback`, which must not wait, in place of cancelling.
+        """Let `end` call `callback` in place of cancelling.
 
-        Where `end` came first, it is called now.
+        It must not wait, and must bear being called more than once.  Where `end` came first, it is called
+        now; the stream is cancelled by then, and can say no goodbye.
         """
         self._on_end = callback
         if self.reason is not None:

@@ -73,7 +73,7 @@ def is_origin_allowed(head: RequestHead, rules: OriginRules) -> bool:
     own_host, own_port = _split_host(head.header("host") or "")
     if (host, port) == (own_host, own_port or _DEFAULT_PORTS.get(parts.scheme)):
         return True
-    return any(port == own_port and _is_same_host(host, own_host) for own_host, own_port in rules.binds)
+    return (host, port) in rules.binds
 
 
 def cors_headers(head: RequestHead, rules: OriginRules) -> dict[str, str]:
@@ -124,10 +124,6 @@ def _split_host(value: str) -> tuple[str, int | None]:
         return parts.hostname or "", parts.port
     except ValueError:
         return "invalid", None
-
-
-def _is_same_host(host: str, own: str) -> bool:
-    return host == own or (_is_loopback(host) and _is_loopback(own))
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,7 +6,7 @@ that: the body is read from the server when the handler asks for it, and a `Stre
 connection (`sluiceway.handover` in the ASGI scope), or, under a server without a handover, run here over
 ASGI's `send`.
 
-Leaned on inside of Quart 0.22.0 and Quart-Trio 0.12.0 (tests/streams/test_neighbours.py): the connection
+Leaned on inside of Quart 0.22.0 and Quart-Trio 0.12.0 (tests/transport/test_neighbours.py): the connection
 class's `_create_request_from_scope` and `_send_response`, the request's `body_class`, and a response's
 `response` attribute.
 """

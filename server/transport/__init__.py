@@ -4,8 +4,10 @@ deadline, drain.
 
 from .connection import Connection, ConnectionEndedError
 from .drain import DrainGate
-from .http import AsgiApp, AsgiMessage, BodyReadError, HttpOptions, RunStream
+from .http import RunStream
+from .hypercorn import AsgiApp, AsgiMessage
 from .listeners import open_listeners, raise_descriptor_limit
+from .reading import BodyReadError, HttpOptions
 from .server import ConnectionServer, ServerOptions
 from .websocket import Acceptance, WebSocketDoor, offered_subprotocols
 from .writes import ByteStream, Framing, OrderedStream, Sent

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: read a head, let the app answer through Hypercorn, hand streams over.
 
-Hypercorn's H11Protocol and HTTPStream turn the app's ASGI messages into bytes; its TCPServer, whose read loop
-and shielded writes are what ends or hangs a stock server, is replaced by `HttpConnection`: strictly one
+Hypercorn's protocol classes (`hypercorn`) turn the app's ASGI messages into bytes; its TCPServer, whose read
+loop and shielded writes are what ends or hangs a stock server, is replaced by `HttpConnection`: strictly one
 request at a time, in the connection's own task, with the request's body read only when the app asks for it.
 So a request costs no task, a body has backpressure by construction, `100 Continue` is said exactly when the
 body is wanted, and bytes pipelined behind a request stay where they are until it has been answered.
@@ -9,26 +9,21 @@ body is wanted, and bytes pipelined behind a request stay where they are until i
 A streaming answer calls the scope's `sluiceway.handover` and returns.  Its head is then held back,
 Hypercorn's and Quart's part is over and freed, and the connection's task runs the stream on the bare
 `OrderedStream`.
-
-Leaned on inside of Hypercorn 0.18.0 (tests/transport/test_neighbours.py): H11Protocol.stream_send,
-.connection, .stream and ._maybe_recycle; HTTPStream.handle, .app_send, .scope, .state; the TaskGroup
-protocol's spawn_app.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import TypeVar, cast
 
 import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Request, Response, StreamClosed
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.events import Request, StreamClosed
+from hypercorn.protocol.h11 import STREAM_ID
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGISendEvent, ConnectionState
@@ -37,16 +32,14 @@ from ..lifecycle import RequestHead
 from ..wire import sse
 from ..wire.problem import CONTENT_TYPE, Problem
 from .drain import IdleConnections
-from .head import MAX_HEAD, PrefaceError, RefusedError, is_websocket_upgrade, refused_by_h11, request_head
+from .head import PrefaceError, RefusedError, is_websocket_upgrade, request_head
+from .hypercorn import AsgiApp, AsgiMessage, InlineTasks, ResponseWriter
+from .reading import BodyReadError, HttpOptions, RequestReader
 from .websocket import WebSocketDoor, check_handshake, serve_websocket
 from .writes import ByteStream, Framing, OrderedStream
 
-AsgiMessage = MutableMapping[str, Any]
-"""ASGI's own type of a scope or message."""
-AsgiApp = Callable[
-    [AsgiMessage, Callable[[], Awaitable[AsgiMessage]], Callable[[AsgiMessage], Awaitable[None]]],
-    Awaitable[None],
-]
+_E = TypeVar("_E", bound=BaseException)
+
 RunStream = Callable[[ByteStream], Awaitable[None]]
 """What a streaming answer does once the connection is its own.
 
@@ -74,93 +67,7 @@ complete.
 EarlyHeaders = Callable[[RequestHead], Mapping[str, str]]
 """What an answer without the app has to carry for this request all the same, as CORS headers."""
 
-BODY_CHUNK = 64 * 1024
-DISCARD_AFTER_ANSWER = 64 * 1024
-"""Bytes of a body nobody read that are discarded to keep the connection; a longer one closes it."""
-LINGER_BYTES = 16 * 1024 * 1024
-"""More than the kernels of both sides hold by default (4 MiB to be sent, 6 MiB received): a client that stops
-when it sees its answer is never reset.
-"""
-LINGER_SECONDS = 2.0
-
 _log = logging.getLogger("sluiceway.transport")
-
-
-@dataclass(frozen=True, slots=True)
-class HttpOptions:
-    """Times in seconds."""
-
-    keep_alive: float = 60.0
-    """How long an idle connection is kept."""
-    head_seconds: float = 30.0
-    """Within which a head that has begun must be whole."""
-    body_pause: float = 30.0
-    """How long a body that the app waits for may pause."""
-
-
-class BodyReadError(Exception):
-    """Raised from ASGI `receive`: the rest of the body will not come, for the reason in `problem`."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-
-
-def hypercorn_config() -> Config:
-    """Hypercorn's settings as far as its protocol classes read them.
-
-    It neither logs nor announces itself.
-    """
-    config = Config()
-    config.include_server_header = False
-    config.accesslog = None
-    config.errorlog = None
-    return config
-
-
-class _InlineTasks:
-    """Hypercorn's TaskGroup that starts nothing: it hands out what a task would have been started with."""
-
-    def __init__(self) -> None:
-        self.scope: AsgiMessage = {}
-        self.send: Callable[[Any], Awaitable[None]]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        pass
-
-    async def spawn_app(
-        self, _app: object, _config: Config, scope: object, send: Callable[[Any], Awaitable[None]]
-    ) -> Callable[[object], Awaitable[None]]:
-        self.scope = cast("AsgiMessage", scope)
-        self.send = send
-        return _drop
-
-    def spawn(self, _func: object, *_args: object) -> None:
-        raise AssertionError("Hypercorn's HTTP/1.1 streams start no tasks")
-
-
-async def _drop(event: object) -> None:
-    """Hypercorn's events for the app (the disconnect): the app reads from the connection itself."""
-
-
-class _ResponseWriter(H11Protocol):
-    """Hypercorn's HTTP/1.1 protocol, its writing half.  Reading and recycling are `HttpConnection`'s."""
-
-    status = 0
-    """Of the answer under way."""
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        if isinstance(event, Response):
-            self.status = event.status_code
-        await super().stream_send(event)
-
-    async def _maybe_recycle(self) -> None:
-        # Called inside the app's last send.  Whether the connection can go on is decided once the app has
-        # returned.
-        self.stream = None
 
 
 class HttpConnection:
@@ -187,14 +94,13 @@ class HttpConnection:
         self._stream = stream
         self._door = door
         self._websockets = websockets
-        self._options = options
         self._config = config
         self._peer = peer
         self._local = local
         self._secure = secure
-        self._tasks = _InlineTasks()
-        self._protocol = _ResponseWriter(
-            cast("AppWrapper", app),  # never called by Hypercorn here: `_InlineTasks` starts nothing
+        self._tasks = InlineTasks()
+        self._protocol = ResponseWriter(
+            cast("AppWrapper", app),  # never called by Hypercorn here: `InlineTasks` starts nothing
             config,
             context,
             self._tasks,
@@ -204,19 +110,14 @@ class HttpConnection:
             local,
             self._protocol_send,
         )
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._protocol.connection = self._h11
-        self._idle = idle
+        self._reader = RequestReader(stream, idle, options)
+        self._h11 = self._protocol.connection = self._reader.h11
         self._on_answer = on_answer
         self._early_headers = early_headers
         self._head: RequestHead | None = None
-        self._started_at = 0.0
         self._method = b""
-        self._continue_due = False
-        self._eof = False
         self._corked = False
         self._takeover: Takeover | None = None
-        self._body_refused = False
 
     async def serve(self) -> Takeover | None:
         """Serve requests until the connection has to end (None) or a stream or WebSocket takes it over.
@@ -226,7 +127,8 @@ class HttpConnection:
         """
         try:
             while True:
-                request = await self._read_request()
+                self._method = b""
+                request = await self._reader.next_request()
                 if request is None:
                     return None
                 if not await self._serve_request(request):
@@ -238,110 +140,11 @@ class HttpConnection:
             await self._refuse(refused.problem)
             return None
 
-    # Reading
-
-    async def _read_request(self) -> h11.Request | None:
-        """The next head, or None where the client ends or leaves the connection idle."""
-        self._method = b""
-        self._started_at = trio.current_time()
-        started = self._h11.trailing_data[0] != b""
-        deadline = trio.current_time() + (self._options.head_seconds if started else self._options.keep_alive)
-        while True:
-            try:
-                event = self._h11.next_event()
-            except h11.RemoteProtocolError as error:
-                raise refused_by_h11(error) from None
-            if isinstance(event, h11.Request):
-                return event
-            if event is not h11.NEED_DATA:
-                return None
-            if not started:
-                data = await self._read_first_bytes(deadline)
-                if not data:
-                    return None
-                started = True
-                self._started_at = trio.current_time()
-                deadline = trio.current_time() + self._options.head_seconds
-            else:
-                with trio.move_on_at(deadline) as scope:
-                    data = await self._receive_some()
-                if scope.cancelled_caught:
-                    raise RefusedError(Problem("head_slow", "The head was not whole in time."))
-            self._h11.receive_data(data)
-
-    async def _read_first_bytes(self, deadline: float) -> bytes:
-        """What an idle connection says next; b"" where it ends, is idle for too long, or is not wanted any
-        more.
-        """
-        with self._idle.scope(deadline):
-            return await self._receive_some()
-        return b""
-
-    async def _receive_body(self) -> AsgiMessage:
-        """ASGI `receive`: the next piece of the body, read only now; after its end, the client's EOF."""
-        if self._h11.their_state not in (h11.SEND_BODY, h11.ERROR):
-            return await self._wait_for_eof()
-        while True:
-            try:
-                event = self._h11.next_event()
-            except h11.RemoteProtocolError:
-                self._body_refused = True
-                raise BodyReadError(self._body_problem()) from None
-            if isinstance(event, h11.Data):
-                return {"type": "http.request", "body": bytes(event.data), "more_body": True}
-            if isinstance(event, h11.EndOfMessage):
-                return {"type": "http.request", "body": b"", "more_body": False}
-            await self._read_more_body()
-
-    def _body_problem(self) -> Problem:
-        if self._eof:
-            return Problem("body_incomplete", "The connection ended within the body.")
-        return Problem("request_malformed", "The body is not framed as its head says.")
-
-    async def _wait_for_eof(self) -> AsgiMessage:
-        """Wait until the client ends the connection.
-
-        Behind too many pipelined bytes it cannot be seen: wait for ever.
-        """
-        while len(self._h11.trailing_data[0]) < BODY_CHUNK:
-            data = await self._receive_some()
-            self._h11.receive_data(data)
-            if not data:
-                return {"type": "http.disconnect"}
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def _receive_some(self) -> bytes:
-        try:
-            return bytes(await self._stream.stream.receive_some(BODY_CHUNK))
-        except trio.BrokenResourceError:
-            self._stream.mark_broken()
-            raise
-
-    async def _read_more_body(self) -> None:
-        self._continue_due = False
-        if self._h11.they_are_waiting_for_100_continue:
-            # Said only here, when the body is wanted: a refusal that needs no body comes in its place.
-            await self._stream.send_all(
-                self._h11.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-            )
-        with trio.move_on_after(self._options.body_pause) as scope:
-            data = await self._receive_some()
-        if scope.cancelled_caught:
-            self._body_refused = True
-            raise BodyReadError(
-                Problem("body_slow", f"The body paused for {self._options.body_pause:g} seconds.")
-            )
-        self._eof = not data
-        self._h11.receive_data(data)
-
     # Answering
 
     async def _serve_request(self, request: h11.Request) -> bool:
         """Answer one request.  True where the connection can take another."""
         self._method = request.method
-        self._started_at = trio.current_time()
-        self._continue_due = self._h11.they_are_waiting_for_100_continue
         self._head = head = request_head(
             request, self._peer[0] if self._peer else "", self._local[0] if self._local else "", self._secure
         )
@@ -358,7 +161,7 @@ class HttpConnection:
         self._report(self._protocol.status)
         if self._takeover is not None:
             return False
-        return await self._discard_body()
+        return await self._reader.discard_body()
 
     def _accept_websocket(self, head: RequestHead) -> None:
         verdict = check_handshake(head) or self._websockets(head)
@@ -373,7 +176,7 @@ class HttpConnection:
         self._report(101)
 
     def _report(self, status: int) -> None:
-        self._on_answer(self._head, status, trio.current_time() - self._started_at)
+        self._on_answer(self._head, status, trio.current_time() - self._reader.started_at)
         self._head = None
 
     async def _run_app(self, request: h11.Request, head: RequestHead) -> None:
@@ -405,10 +208,11 @@ class HttpConnection:
         scope["sluiceway.handover"] = self._handover
         scope["sluiceway.head"] = head
         try:
-            await self._app(scope, self._receive_body, send)
-        except BodyReadError as error:
-            raise RefusedError(error.problem) from None
-        except Exception:
+            await self._app(scope, self._reader.receive, send)
+        except Exception as error:
+            unread = _first_of(error, BodyReadError)
+            if unread is not None:
+                raise RefusedError(unread.problem) from None
             if self._stream.broken:
                 raise
             _log.exception("the app failed on %s %s", head.method, head.path)
@@ -449,22 +253,6 @@ class HttpConnection:
         else:
             await self._stream.send_all(event.data)
 
-    async def _discard_body(self) -> bool:
-        """Read off what the app left of the body.  False where the connection cannot go on."""
-        discarded = 0
-        while self._h11.their_state is h11.SEND_BODY:
-            # Where nobody asked for the body, the client may hold it back for ever.
-            if self._body_refused or self._continue_due:
-                return False
-            try:
-                message = await self._receive_body()
-            except BodyReadError:
-                return False
-            discarded += len(message["body"])
-            if discarded > DISCARD_AFTER_ANSWER:
-                return False
-        return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
-
     async def _refuse(self, problem: Problem) -> None:
         await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), problem.headers)
 
@@ -493,25 +281,10 @@ class HttpConnection:
         self._report(status)
 
 
-async def linger(stream: OrderedStream) -> None:
-    """Close in a way that the peer gets to read the answer: half-close, then discard what still comes, within
-    bounds.
-
-    A socket closed with unread bytes resets the connection, and the reset overtakes the answer.
-    """
-    below = stream.stream
-    with trio.move_on_after(LINGER_SECONDS):
-        if isinstance(below, trio.SSLStream):
-            # close_notify, without which a client cannot tell the end from a cut (RFC 8446, section 6.1).
-            try:
-                below, _ = await below.unwrap()
-            except trio.BrokenResourceError:
-                return
-        if isinstance(below, trio.abc.HalfCloseableStream):
-            await below.send_eof()
-        discarded = 0
-        while discarded < LINGER_BYTES:
-            data = await below.receive_some(BODY_CHUNK)
-            if not data:
-                return
-            discarded += len(data)
+def _first_of(error: BaseException, kind: type[_E]) -> _E | None:
+    """The first exception of `kind` that `error` is, or that it holds as a group."""
+    if isinstance(error, kind):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for each in error.exceptions if (found := _first_of(each, kind))), None)
+    return None

@@ -84,6 +84,7 @@ async def run_listener(
 
     Lack of descriptors or memory is logged and waited out; the connections stay in the backlog meanwhile.
     """
+    full = False
     while True:
         await trio.lowlevel.wait_readable(listener)
         for _ in range(ACCEPTS_A_PASS):
@@ -93,13 +94,17 @@ async def run_listener(
                 break
             except OSError as error:
                 if error.errno in _CAPACITY_ERRORS:
-                    _log.error("no connection can be accepted: %s", error.strerror)
+                    if not full:
+                        # Once an episode: it may go on for hours.
+                        _log.error("no connection can be accepted for now: %s", error.strerror)
+                    full = True
                     await trio.sleep(_PAUSE)
                     break
                 # The peer left before it was accepted (ECONNABORTED and its like): the next one is not
                 # concerned.
                 _log.info("a connection was gone before it was accepted: %s", error.strerror)
                 continue
+            full = False
             tune(sock)
             on_connection(sock, (str(address[0]), int(address[1])))
         await trio.lowlevel.checkpoint()

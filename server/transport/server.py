@@ -19,18 +19,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from ..lifecycle import CloseReason, Registry, RequestHead
 from .drain import DrainGate, IdleConnections, spread_ends
 from .hangups import Hangups
-from .http import (
-    AsgiApp,
-    Door,
-    EarlyHeaders,
-    HttpConnection,
-    HttpOptions,
-    OnAnswer,
-    Takeover,
-    hypercorn_config,
-    linger,
-)
+from .http import Door, EarlyHeaders, HttpConnection, OnAnswer, Takeover
+from .hypercorn import AsgiApp, hypercorn_config
+from .linger import linger
 from .listeners import run_listener
+from .reading import HttpOptions
 from .sockets import TcpStream
 from .websocket import WebSocketDoor
 from .writes import Framing, OrderedStream
@@ -107,22 +100,20 @@ class ConnectionServer:
             with self._hangups:
                 async with trio.open_nursery() as background:
                     background.start_soon(self._hangups.run)
-                    await self._run_until_drained(listeners, tls, task_status)
+                    # Whoever connects from here on is in the listeners' backlog.
+                    task_status.started()
+                    await self._run_until_drained(listeners, tls)
                     background.cancel_scope.cancel()
         finally:
             self._stopped.set()
 
     async def _run_until_drained(
-        self,
-        listeners: Sequence[socket.socket],
-        tls: ssl.SSLContext | None,
-        task_status: trio.TaskStatus[None],
+        self, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None
     ) -> None:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(run_listener, listener, partial(self._start, connections, tls))
-                task_status.started()
                 await self._gate.wait_draining()
                 await trio.sleep(self._options.drain_notice)
                 accepting.cancel_scope.cancel()

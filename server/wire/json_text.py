@@ -87,10 +87,27 @@ def _depth_exceeds(text: bytes, limit: int) -> bool:
 
 
 def _explain(message: str) -> tuple[str, str]:
-    """msgspec's words and path (``… - at `$.a[0]` ``) as a detail and a JSON pointer.
+    """What msgspec said, and its path (``… - at `$.a[0]` ``) as a detail and a JSON pointer.
 
     Of mappings msgspec says neither key nor value (``key` in `$.a``, ``$.a[...]``): the pointer ends there.
     """
     detail, _, path = message.partition(" - at `")
     known = path.rpartition("$")[2].rstrip("`").partition("[...]")[0]
-    return detail, re.sub(r"\[(\d+)\]", r"/\1", known.replace(".", "/"))
+    return _in_our_words(detail), re.sub(r"\[(\d+)\]", r"/\1", known.replace(".", "/"))
+
+
+_WORDS = (
+    (r"Object missing required field `(.+)`", r"the field \1 is missing"),
+    (r"Object contains unknown field `(.+)`", r"the field \1 is not known here"),
+    (r"Expected `(.+)`, got `(.+)`", r"has to be of type \1, and is of type \2"),
+    (r"Expected `(.+)` ((?:of length )?[<>]=? \d+)", r"has to be of type \1, \2"),
+)
+
+
+def _in_our_words(detail: str) -> str:
+    """What msgspec says of a value, in words that stay the same when it changes its own."""
+    for pattern, words in _WORDS:
+        match = re.fullmatch(pattern, detail)
+        if match is not None:
+            return match.expand(words)
+    return "the value is not one of those known here"

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
-from server.hub import Cursor, Draft, Gap, Heartbeat, Hub, Item, Message, Subscription
+from server.hub import Cursor, Draft, Gap, Heartbeat, Hub, Item, Message, Notice, Subscription
 from server.lifecycle import CloseReason
 from server.transport import Sent
 
 
-def form(item: Message | Gap | Heartbeat) -> bytes:
+def form(item: Message | Notice | Gap | Heartbeat) -> bytes:
     """A message as its text, anything else as a word."""
     match item:
         case Message():

@@ -182,13 +182,14 @@ async def test_a_message_does_not_overtake_a_batch_that_is_being_written() -> No
         await hub.publish(drafts("a"))
         first = await anext(subscriber.subscription)
         await hub.publish(drafts("b"))
+        assert subscriber.sink.offered == 0
         subscriber.sink.write(first)
         second = await anext(subscriber.subscription)
         await hub.publish(drafts("c"))
+        assert subscriber.sink.offered == 0
         subscriber.sink.write(second)
         await subscriber.write_once()
     assert subscriber.wire == ["a", "b", "c"]
-    assert subscriber.sink.offered == 0
 
 
 async def test_the_end_lets_the_reader_have_what_was_queued_and_no_more() -> None:

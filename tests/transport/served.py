@@ -17,6 +17,7 @@ from trio.testing import memory_stream_pair
 
 from server.lifecycle import CloseReason, Registry, RequestHead
 from server.transport import (
+    Acceptance,
     AsgiApp,
     AsgiMessage,
     ConnectionServer,
@@ -45,6 +46,11 @@ def shut_door(head: RequestHead) -> Problem | bytes | None:
     return b"retry: 1000\n\n" if head.accepts_event_stream else Problem("connections_full", "Full.")
 
 
+def no_websocket(head: RequestHead) -> Acceptance | Problem:
+    """There is none here."""
+    return Problem("path_unknown", "There is no WebSocket at this path.")
+
+
 @dataclass
 class Site:
     """A server, what it counts, and each answer that it reported: path, status, seconds."""
@@ -63,6 +69,7 @@ class Site:
             self.gate,
             door=open_door,
             door_when_full=shut_door,
+            websockets=no_websocket,
             on_answer=self._note,
             options=self.options,
         )

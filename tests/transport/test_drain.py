@@ -131,21 +131,21 @@ async def test_a_request_under_way_gets_its_answer_and_then_the_end() -> None:
 @pytest.mark.time_limit(20)
 async def test_a_stream_says_goodbye() -> None:
     sites: list[Site] = []
+    begun = trio.Event()
 
     async def run(stream: ByteStream) -> None:
         told = trio.Event()
         with sites[0].registry.open_stream("events", HEAD) as entry:
             entry.on_end(told.set)
             await stream.send_all(b"5\r\nhello\r\n")
+            begun.set()
             await told.wait()
             await stream.send_all(b"3\r\nbye\r\n")
 
     sites.append(Site(streaming(run)))
     async with sites[0].listening() as address, connected(address) as client:
         await client.get()
-        await client.stream.wait_send_all_might_not_block()
-        while not sites[0].registry.streams:
-            await trio.lowlevel.checkpoint()
+        await begun.wait()
         sites[0].gate.close()
         answer = await client.answer()
         assert (answer.body, answer.complete) == (b"hellobye", True)

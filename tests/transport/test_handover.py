@@ -183,6 +183,7 @@ async def test_cancelled_anywhere_a_stream_is_gone_and_counted_once(autojump_clo
             await stream.send_all(framed(stream, b"one"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep, 1)
+                nursery.start_soon(trio.sleep, 2)
             await stream.send_all(framed(stream, b"two"))
 
     async def visit() -> None:

@@ -161,7 +161,8 @@ def problem_code(body: bytes) -> str:
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n", 413, "body_too_large"),
         (b"GET /" + b"x" * (MAX_HEAD + 100), 431, "head_too_large"),
         (
-            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             404,
             "path_unknown",
         ),
@@ -294,6 +295,41 @@ async def test_a_large_body_that_nobody_read_ends_the_connection(autojump_clock:
         await client.post(b"x" * 90_000)
         assert (await client.answer()).body == b"ignored"
         assert await client.rest() == b""
+
+
+async def test_a_body_that_nobody_reads_cannot_hold_the_connection_by_trickling(
+    autojump_clock: MockClock,
+) -> None:
+    async with Site(ignore_body).connection() as client:
+        await client.post(b"", "Content-Length: 1000")
+        assert (await client.answer()).body == b"ignored"
+        answered = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await client.send(b"x")
+                await trio.sleep(1)
+        assert trio.current_time() - answered < 10
+
+
+async def test_a_body_that_fails_inside_a_nursery_of_the_app_is_refused_as_itself(
+    autojump_clock: MockClock,
+) -> None:
+    async def read_in_a_nursery(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_body, receive)
+
+    async with Site(read_in_a_nursery).connection() as client:
+        await client.post(b"zz\r\n", "Transfer-Encoding: chunked")
+        answer = await client.answer()
+        assert (answer.status, problem_code(answer.body)) == (400, "request_malformed")
+
+
+async def test_empty_lines_before_a_request_are_ignored(autojump_clock: MockClock) -> None:
+    async with Site(echo).connection() as client:
+        await client.send(b"\r\n")
+        await client.send(b"\r\n\r\n")
+        await client.get()
+        assert (await client.answer()).status == 200
 
 
 @pytest.mark.parametrize("head", ["GET / HTTP/1.0", "GET / HTTP/1.1\r\nConnection: close", "GET / HTTP/1.1"])

@@ -169,6 +169,6 @@ def test_what_is_wrong_is_pointed_at(body: bytes, pointer: str) -> None:
 
 
 def test_what_is_missing_or_too_much_is_named_at_the_object() -> None:
-    with pytest.raises(json_text.InvalidError, match="`data`") as caught:
+    with pytest.raises(json_text.InvalidError, match="the field data is missing") as caught:
         json_text.decode(b"{}", Envelope)
     assert caught.value.pointer == ""
