@@ -94,6 +94,7 @@ class OrderedStream:
         if self._broken:
             return Sent.GONE
         if self._writers or self._rest:
+            # Somebody else's write, a pong say, is no sign that the peer is gone.
             return Sent.BUSY
         try:
             taken = self._send_nowait(frame)
@@ -130,9 +131,11 @@ class OrderedStream:
                 rest, self._rest = self._rest, b""
                 if rest:
                     data = rest + data
-                self._broken = True
-                await self._stream.send_all(data)
-                self._broken = False
+                try:
+                    await self._stream.send_all(data)
+                except BaseException:
+                    self.mark_broken()
+                    raise
                 self.bytes_sent += len(data)
         finally:
             self._writers -= 1
