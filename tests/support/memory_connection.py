@@ -204,6 +204,11 @@ class MemoryPeer:
                 self._link.end_client(frame.code)
         return frame
 
+    def skip(self) -> None:
+        """Throw away what has arrived, which must be whole frames."""
+        self._link.buffer.clear()
+        self._link.moved.unpark_all()
+
     async def send(self, message: str | bytes) -> None:
         """Send a message, as soon as the server has room for it.
 
