@@ -65,7 +65,8 @@ class _Topic:
         """
         told = 0
         ended = []
-        for subscription in self.subscriptions:
+        # A copy: one that cannot go on may leave the topic in the middle of the pass.
+        for subscription in tuple(self.subscriptions):
             if subscription is but:
                 continue
             if subscription.offer(item):
@@ -73,7 +74,7 @@ class _Topic:
             else:
                 ended.append(subscription)
         for subscription in ended:
-            del self.subscriptions[subscription]
+            self.subscriptions.pop(subscription, None)
         return told
 
 

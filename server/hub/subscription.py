@@ -149,8 +149,10 @@ class Subscription:
     def offer(self, message: Message | Notice) -> bool:
         """Called with each message and notice, in order: send or queue it.
 
-        False where it ended the subscription.
+        False where it ended the subscription, or where that has ended before.
         """
+        if self._ending:
+            return False
         if isinstance(message, Message):
             self._position = message.id
         if self._idle:

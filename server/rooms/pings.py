@@ -70,6 +70,9 @@ class Pings:
         if pinged_at is not None:
             if watched.connection.last_heard >= pinged_at:
                 watched.pinged_at = None
+            elif not watched.subscription.is_idle:
+                # The ping, or what follows it, has not left yet; its time begins when it has.
+                watched.pinged_at = now
             elif now >= pinged_at + self._patience:
                 watched.pinged_at = None
                 watched.on_missed()

@@ -99,6 +99,7 @@ class OrderedStream:
         if self._broken:
             return Sent.GONE
         if self._writers or self._rest:
+            # Somebody else's write, a pong say, is no sign that the peer is gone.
             return Sent.BUSY
         try:
             taken = self._send_nowait(frame)

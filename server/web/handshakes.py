@@ -48,12 +48,13 @@ def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) ->
 def _accept_member(head: RequestHead, room: str, services: RoomServices) -> Acceptance | Problem:
     if services.gate.draining:
         return Problem("server_draining", "The server is shutting down.", headers={"Retry-After": "5"})
+    membership = Membership(services, head.without_headers(), room, _name_of(head))
+    subprotocol = _subprotocol_of(head)
     try:
         services.hub.admit(TOPIC_PREFIX + room)
     except TopicsFullError:
         return Problem("topics_full", "As many rooms are in use as this server allows.")
-    membership = Membership(services, head.without_headers(), room, _name_of(head))
-    return Acceptance(membership.run, _subprotocol_of(head), MAX_FRAME)
+    return Acceptance(membership.run, subprotocol, MAX_FRAME)
 
 
 def _name_of(head: RequestHead) -> str:

@@ -59,8 +59,9 @@ def ping_frame(payload: bytes = b"") -> bytes:
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """A close frame; `reason` is cut to what fits."""
-    payload = code.to_bytes(2, "big") + reason.encode()[:MAX_CLOSE_REASON]
+    """A close frame; `reason` is cut, between two characters, to what fits."""
+    words = reason.encode()[:MAX_CLOSE_REASON].decode(errors="ignore")
+    payload = code.to_bytes(2, "big") + words.encode()
     return _head(_FIN_CLOSE, len(payload)) + payload
 
 

@@ -1,0 +1,193 @@
+"""The doors of WebSockets: who is let in where, decided on the head alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.hub import HistoryLimits, Hub, HubLimits, MemoryBroker
+from server.lifecycle import Registry, RequestHead
+from server.rooms import Pings, Rooms, RoomServices
+from server.security import OriginRules
+from server.transport import Acceptance, DrainGate
+from server.web import websocket_door
+from server.wire.problem import Problem
+
+RULES = OriginRules(
+    {("127.0.0.1", 8000)}, frozenset({"https://app.example"}), frozenset({"sluiceway.example"})
+)
+
+
+@pytest.fixture
+async def services() -> RoomServices:
+    hub = Hub(MemoryBroker(HistoryLimits()), HubLimits(max_topics=2))
+    registry = Registry()
+    return RoomServices(hub, registry, Rooms(hub), Pings(), DrainGate(lambda: 0, 25.0))
+
+
+def head(target: str = "/rooms/lobby", **headers: str) -> RequestHead:
+    """The head of a handshake; names of headers with underscores."""
+    path, _, query = target.partition("?")
+    given = {"host": "localhost:8000"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return RequestHead("GET", path, query, tuple(given.items()), "127.0.0.1", "127.0.0.1")
+
+
+def knock(services: RoomServices, at: RequestHead, *, echo: bool = False) -> Acceptance | str:
+    """Let in, or the code of the refusal."""
+    answer = websocket_door(services, RULES, echo=echo)(at)
+    return answer.code if isinstance(answer, Problem) else answer
+
+
+@pytest.mark.parametrize("target", ["/rooms/lobby", "/rooms/A.b_c:d-9", "/rooms/" + "x" * 128, "/rooms/%41"])
+async def test_a_room_is_open_to_all(services: RoomServices, target: str) -> None:
+    accepted = knock(services, head(target))
+    assert isinstance(accepted, Acceptance)
+    assert accepted.max_message == 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "target", ["/rooms/", "/rooms/.x", "/rooms/" + "x" * 129, "/rooms/a%20b", "/rooms/a%0a", "/rooms/%C3%BC"]
+)
+async def test_a_name_that_is_none_is_refused(services: RoomServices, target: str) -> None:
+    assert knock(services, head(target)) == "name_invalid"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/", "/rooms", "/rooms/a/b", "/rooms/a%2Fb", "/Rooms/a", "//rooms/a", "/topics/a/events", "/echo"],
+)
+async def test_there_is_no_websocket_elsewhere(services: RoomServices, target: str) -> None:
+    assert knock(services, head(target)) == "path_unknown"
+
+
+async def test_echo_is_there_where_it_is_asked_for(services: RoomServices) -> None:
+    accepted = knock(services, head("/echo"), echo=True)
+    assert isinstance(accepted, Acceptance)
+    assert accepted.max_message == 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (None, True),
+        ("http://localhost:8000", True),
+        ("http://127.0.0.1:8000", True),
+        ("https://app.example", True),
+        ("https://APP.example", True),
+        ("http://app.example", False),
+        ("https://app.example.evil", False),
+        ("http://localhost:9000", False),
+        ("null", False),
+        ("", False),
+        ("nonsense", False),
+        ("http://[", False),
+        ("file://", False),
+    ],
+)
+async def test_pages_of_foreign_origins_are_refused(
+    services: RoomServices, origin: str | None, allowed: bool
+) -> None:
+    answer = knock(services, head(**({} if origin is None else {"origin": origin})))
+    assert isinstance(answer, Acceptance) if allowed else answer == "origin_foreign"
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("localhost", True),
+        ("localhost:8000", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("sluiceway.example", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost:x", False),
+    ],
+)
+async def test_a_foreign_host_is_refused(services: RoomServices, host: str, allowed: bool) -> None:
+    answer = knock(services, head(host=host))
+    assert isinstance(answer, Acceptance) if allowed else answer == "host_foreign"
+
+
+async def test_echo_has_the_same_door(services: RoomServices) -> None:
+    assert knock(services, head("/echo", host="evil.example"), echo=True) == "host_foreign"
+    assert knock(services, head("/echo", origin="http://evil.example"), echo=True) == "origin_foreign"
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (None, None),
+        ("sluiceway.v1.json", "sluiceway.v1.json"),
+        ("other, sluiceway.v1.json", "sluiceway.v1.json"),
+        (" sluiceway.v1.json ,other", "sluiceway.v1.json"),
+        (",,", None),
+    ],
+)
+async def test_the_known_subprotocol_is_chosen(
+    services: RoomServices, offered: str | None, chosen: str | None
+) -> None:
+    accepted = knock(services, head(**({} if offered is None else {"sec_websocket_protocol": offered})))
+    assert isinstance(accepted, Acceptance)
+    assert accepted.subprotocol == chosen
+
+
+@pytest.mark.parametrize("offered", ["other", "sluiceway.v2.json", "SLUICEWAY.V1.JSON", "a,b"])
+async def test_a_client_that_knows_only_others_is_refused(services: RoomServices, offered: str) -> None:
+    assert knock(services, head(sec_websocket_protocol=offered)) == "subprotocol_unknown"
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("", "guest"),
+        ("name=Ann", "Ann"),
+        ("name=Ann+B%C3%BCchner", "Ann Büchner"),
+        ("name=" + "x" * 64, "x" * 64),
+        ("name=" + "%F0%9F%98%80" * 64, "😀" * 64),
+        ("other=1&name=Ann", "Ann"),
+    ],
+)
+async def test_a_member_is_called_what_it_asks_to_be(services: RoomServices, query: str, name: str) -> None:
+    accepted = knock(services, head(f"/rooms/lobby?{query}"))
+    assert isinstance(accepted, Acceptance)
+    assert accepted.run.__self__.name == name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "name=",
+        "name=a&name=b",
+        "name=" + "x" * 65,
+        "name=a%0Ab",
+        "name=a%00",
+        "name=%E2%80%AE",
+        "name=%FF",
+        "&".join(f"x{number}=1" for number in range(101)),
+    ],
+)
+async def test_a_members_name_that_is_none_is_refused(services: RoomServices, query: str) -> None:
+    assert knock(services, head(f"/rooms/lobby?{query}")) == "query_invalid"
+
+
+async def test_nobody_is_let_in_during_a_drain(services: RoomServices) -> None:
+    services.gate.close()
+    answer = websocket_door(services, RULES, echo=False)(head())
+    assert isinstance(answer, Problem)
+    assert (answer.code, answer.status) == ("server_draining", 503)
+    assert "Retry-After" in answer.headers
+
+
+async def test_there_are_only_so_many_rooms(services: RoomServices) -> None:
+    services.hub.set_tap("rooms/one", lambda message: None)
+    services.hub.set_tap("rooms/two", lambda message: None)
+    assert isinstance(knock(services, head("/rooms/one")), Acceptance)
+    assert knock(services, head("/rooms/three")) == "topics_full"
+
+
+async def test_a_handshake_that_is_refused_makes_no_room(services: RoomServices) -> None:
+    knock(services, head("/rooms/lobby?name="))
+    knock(services, head(sec_websocket_protocol="other"))
+    knock(services, head(origin="http://evil.example"))
+    assert services.rooms.names() == []
