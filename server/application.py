@@ -209,7 +209,12 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certfile, settings.keyfile)
+    try:
+        context.load_cert_chain(settings.certfile, settings.keyfile)
+    except ssl.SSLError as error:
+        # Its own words name neither file.
+        files = f"{settings.certfile} and {settings.keyfile}"
+        raise OSError(f"cannot serve TLS: {files} are not a certificate and its key in PEM") from error
     # HTTP/2 stays out until its flow control is ours.
     context.set_alpn_protocols(["http/1.1"])
     return context

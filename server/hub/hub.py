@@ -6,7 +6,7 @@ subscription, however slow, holds up another one or the publisher.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -43,10 +43,12 @@ class TopicInfo:
 
 
 class _Topic:
-    __slots__ = ("name", "subscriptions", "tap", "watched")
+    __slots__ = ("name", "readers", "subscriptions", "tap", "watched")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        # Subscriptions that are open, among them those that still catch up and are not live.
+        self.readers = 0
         # A dict for its order and its cheap removal; the values say nothing.
         self.subscriptions: dict[Subscription, None] = {}
         self.watched: trio.Event | None = None
@@ -54,7 +56,7 @@ class _Topic:
 
     def is_unused(self) -> bool:
         """Whether nobody would miss it, as far as is known here."""
-        return not self.subscriptions and self.watched is None and self.tap is None
+        return not self.readers and self.watched is None and self.tap is None
 
     def tell(self, item: Message | Notice, but: Subscription | None = None) -> int:
         """One pass over the subscriptions, `but` left out; how many took it.
@@ -92,19 +94,21 @@ class Hub:
         """Bytes waiting for subscribers, over all subscriptions."""
         broker.attach(self._deliver)
 
-    def admit(self, name: str) -> None:
-        """Make sure that there is a topic `name`, forgetting one that nobody uses if need be.
+    def admit(self, *names: str) -> None:
+        """Make sure that there are topics `names`, forgetting some that nobody uses if need be: all or none.
 
         Raises:
-            TopicsFullError: there is no room for it.
+            TopicsFullError: there is no room for them.
         """
-        if name in self._topics:
+        new = {name for name in names if name not in self._topics}
+        if not new:
             return
-        if len(self._topics) >= self._limits.max_topics:
-            self._forget_unused()
-        if len(self._topics) >= self._limits.max_topics:
-            raise TopicsFullError(name)
-        self._topics[name] = _Topic(name)
+        room = self._limits.max_topics - len(new)
+        if len(self._topics) > room:
+            self._forget_unused(keep=names)
+        if len(self._topics) > room:
+            raise TopicsFullError(*new)
+        self._topics.update((name, _Topic(name)) for name in new)
 
     # Publishing
 
@@ -118,8 +122,7 @@ class Hub:
             TopicsFullError: a topic is new and there is no room for it.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        for draft in drafts:
-            self.admit(draft.topic)
+        self.admit(*(draft.topic for draft in drafts))
         messages = await self._broker.publish(drafts)
         # The pass may have been long: let others run, though not be cancelled between a message and its
         # answer.
@@ -203,8 +206,11 @@ class Hub:
     async def _replay(self, topic: str, after: Cursor | None, limit: int) -> Page:
         return await self._broker.replay(topic, after, limit)
 
-    def _join(self, subscription: Subscription) -> None:
+    def _open(self, subscription: Subscription) -> None:
         self.admit(subscription.topic)
+        self._topics[subscription.topic].readers += 1
+
+    def _join(self, subscription: Subscription) -> None:
         topic = self._topics[subscription.topic]
         topic.subscriptions[subscription] = None
         if topic.watched is not None:
@@ -212,9 +218,11 @@ class Hub:
             topic.watched = None
 
     def _leave(self, subscription: Subscription) -> None:
-        topic = self._topics.get(subscription.topic)
-        if topic is not None:
-            topic.subscriptions.pop(subscription, None)
+        self._topics[subscription.topic].subscriptions.pop(subscription, None)
+
+    def _close(self, subscription: Subscription) -> None:
+        self._leave(subscription)
+        self._topics[subscription.topic].readers -= 1
 
     async def wait_watched(self, topic: str) -> None:
         """Wait until somebody is subscribed to `topic`."""
@@ -255,11 +263,11 @@ class Hub:
         """Every topic in use, in no order."""
         return iter(self._topics)
 
-    def _forget_unused(self) -> None:
+    def _forget_unused(self, keep: Collection[str]) -> None:
         if trio.current_time() < self._forget_at:
             return
         self._forget_at = trio.current_time() + _FORGET_PAUSE
         unused = [t.name for t in self._topics.values() if t.is_unused()]
         for name in unused:
-            if self._broker.forget(name):
+            if name not in keep and self._broker.forget(name):
                 del self._topics[name]

@@ -112,6 +112,7 @@ class Subscription:
         self._send, self._receive = trio.open_memory_channel[Item](capacity + 1)
 
     def __enter__(self) -> Self:
+        self._hub._open(self)
         if not self._catching_up:
             self._hub._join(self)
         return self
@@ -122,7 +123,7 @@ class Subscription:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._hub._leave(self)
+        self._hub._close(self)
         self._hub.buffered_bytes -= self._pending_bytes
         self._pending_bytes = 0
         self._idle = False

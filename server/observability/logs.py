@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 from typing import Literal
 
-import msgspec
 import trio
 
 from ..lifecycle import CloseReason, OpenStream, RequestHead
+from ..wire import json_text
 
 LogFormat = Literal["text", "json"]
 
@@ -77,7 +78,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(entry).decode()
+        return json_text.encode(entry)
 
 
 def _timestamp(record: logging.LogRecord) -> str:
@@ -88,4 +89,5 @@ def _plain(value: object) -> str:
     text = str(value)
     if text.isprintable() and " " not in text and '"' not in text:
         return text
-    return msgspec.json.encode(text).decode()
+    # ASCII alone: terminals and readers of lines act on control characters beyond it, too.
+    return json.dumps(text)

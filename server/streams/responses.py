@@ -51,8 +51,9 @@ class PulledBody(TrioBody):
                 self._ended = True
                 raise ProblemError("body_incomplete", "The connection ended within the body.")
             self._ended = not message.get("more_body", False)
-            if message["body"]:
-                return cast("bytes", message["body"])
+            # ASGI lets a server leave an empty body out.
+            if body := message.get("body"):
+                return cast("bytes", body)
         raise StopAsyncIteration
 
     def __await__(self) -> Generator[Any, None, bytes]:

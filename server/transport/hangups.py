@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Awaitable, Callable
+from typing import Self
 
 import trio
 
@@ -20,16 +21,24 @@ _EVENTS_A_PASS = 4096
 
 
 class Hangups:
-    """Watches connections for their peer's FIN, reset or death.  One for a server; `run` must be running."""
+    """Watches connections for their peer's FIN, reset or death.
+
+    One for a server.  Within its `with` block `run` must be running; outside of one each connection is read.
+    """
 
     def __init__(self) -> None:
-        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._epoll: select.epoll | None = None
         self._callbacks: dict[int, Callable[[], object]] = {}
 
-    def close(self) -> None:
-        """Free the descriptor.  After `run` has ended."""
+    def __enter__(self) -> Self:
+        if hasattr(select, "epoll"):
+            self._epoll = select.epoll()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
         if self._epoll is not None:
             self._epoll.close()
+            self._epoll = None
 
     async def run(self) -> None:
         """Call back for every hangup, until cancelled."""

@@ -18,7 +18,7 @@ protocol's spawn_app.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -204,6 +204,7 @@ class HttpConnection:
         self._head: RequestHead | None = None
         self._started_at = 0.0
         self._method = b""
+        self._continue_due = False
         self._eof = False
         self._corked = False
         self._takeover: Takeover | None = None
@@ -233,6 +234,8 @@ class HttpConnection:
 
     async def _read_request(self) -> h11.Request | None:
         """The next head, or None where the client ends or leaves the connection idle."""
+        self._method = b""
+        self._started_at = trio.current_time()
         started = self._h11.trailing_data[0] != b""
         deadline = trio.current_time() + (self._options.head_seconds if started else self._options.keep_alive)
         while True:
@@ -249,10 +252,11 @@ class HttpConnection:
                 if not data:
                     return None
                 started = True
+                self._started_at = trio.current_time()
                 deadline = trio.current_time() + self._options.head_seconds
             else:
                 with trio.move_on_at(deadline) as scope:
-                    data = bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+                    data = await self._receive_some()
                 if scope.cancelled_caught:
                     raise RefusedError(Problem("head_slow", "The head was not whole in time."))
             self._h11.receive_data(data)
@@ -262,12 +266,12 @@ class HttpConnection:
         more.
         """
         with self._idle.scope(deadline):
-            return bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+            return await self._receive_some()
         return b""
 
     async def _receive_body(self) -> AsgiMessage:
         """ASGI `receive`: the next piece of the body, read only now; after its end, the client's EOF."""
-        if self._h11.their_state is h11.DONE:
+        if self._h11.their_state not in (h11.SEND_BODY, h11.ERROR):
             return await self._wait_for_eof()
         while True:
             try:
@@ -292,21 +296,29 @@ class HttpConnection:
         Behind too many pipelined bytes it cannot be seen: wait for ever.
         """
         while len(self._h11.trailing_data[0]) < BODY_CHUNK:
-            data = bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+            data = await self._receive_some()
             self._h11.receive_data(data)
             if not data:
                 return {"type": "http.disconnect"}
         await trio.sleep_forever()
         raise AssertionError
 
+    async def _receive_some(self) -> bytes:
+        try:
+            return bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+        except trio.BrokenResourceError:
+            self._stream.mark_broken()
+            raise
+
     async def _read_more_body(self) -> None:
+        self._continue_due = False
         if self._h11.they_are_waiting_for_100_continue:
             # Said only here, when the body is wanted: a refusal that needs no body comes in its place.
             await self._stream.send_all(
                 self._h11.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
             )
         with trio.move_on_after(self._options.body_pause) as scope:
-            data = bytes(await self._stream.stream.receive_some(BODY_CHUNK))
+            data = await self._receive_some()
         if scope.cancelled_caught:
             self._body_refused = True
             raise BodyReadError(
@@ -321,6 +333,7 @@ class HttpConnection:
         """Answer one request.  True where the connection can take another."""
         self._method = request.method
         self._started_at = trio.current_time()
+        self._continue_due = self._h11.they_are_waiting_for_100_continue
         self._head = head = request_head(
             request, self._peer[0] if self._peer else "", self._local[0] if self._local else "", self._secure
         )
@@ -387,9 +400,9 @@ class HttpConnection:
             await self._app(scope, self._receive_body, send)
         except BodyReadError as error:
             raise RefusedError(error.problem) from None
-        except trio.BrokenResourceError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever an app raises becomes one answer
+        except Exception:
+            if self._stream.broken:
+                raise
             _log.exception("the app failed on %s %s", head.method, head.path)
             if http.state is not ASGIHTTPState.REQUEST:
                 raise trio.BrokenResourceError("the app failed in the middle of its answer") from None
@@ -432,7 +445,8 @@ class HttpConnection:
         """Read off what the app left of the body.  False where the connection cannot go on."""
         discarded = 0
         while self._h11.their_state is h11.SEND_BODY:
-            if self._body_refused or self._h11.they_are_waiting_for_100_continue:
+            # Where nobody asked for the body, the client may hold it back for ever.
+            if self._body_refused or self._continue_due:
                 return False
             try:
                 message = await self._receive_body()
@@ -444,9 +458,12 @@ class HttpConnection:
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     async def _refuse(self, problem: Problem) -> None:
-        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode())
+        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), headers)
 
-    async def _answer_early(self, status: int, content_type: str, body: bytes) -> None:
+    async def _answer_early(
+        self, status: int, content_type: str, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         """Answer without the app, and for the last time on this connection."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
@@ -457,6 +474,7 @@ class HttpConnection:
                 (b"content-length", b"%d" % len(body)),
                 (b"cache-control", b"no-store"),
                 (b"connection", b"close"),
+                *headers,
                 *self._config.response_headers("h11"),
             ],
         )

@@ -44,10 +44,18 @@ def open_listeners(addresses: Sequence[tuple[str, int]]) -> Iterator[list[socket
     """Listening sockets for `addresses` (host, port), in their order.  An empty host means every interface.
 
     Raises:
-        OSError: an address cannot be bound.
+        OSError: an address cannot be bound; the message says which.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(_listen(host, port)) for host, port in addresses]
+        yield [stack.enter_context(_listen_or_name(host, port)) for host, port in addresses]
+
+
+def _listen_or_name(host: str, port: int) -> socket.socket:
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        shown = f"[{host}]" if ":" in host else host
+        raise OSError(f"cannot listen on {shown}:{port}: {error.strerror}") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -93,25 +93,31 @@ class ConnectionServer:
         Cancelling it cancels every connection.
         """
         try:
-            async with trio.open_nursery() as background:
-                background.start_soon(self._hangups.run)
-                async with trio.open_nursery() as connections:
-                    async with trio.open_nursery() as accepting:
-                        for listener in listeners:
-                            accepting.start_soon(
-                                run_listener, listener, partial(self._start, connections, tls)
-                            )
-                        task_status.started()
-                        await self._gate.wait_draining()
-                        await trio.sleep(self._options.drain_notice)
-                        accepting.cancel_scope.cancel()
-                    for listener in listeners:
-                        listener.close()
-                    await self._drain(connections)
-                background.cancel_scope.cancel()
+            with self._hangups:
+                async with trio.open_nursery() as background:
+                    background.start_soon(self._hangups.run)
+                    await self._run_until_drained(listeners, tls, task_status)
+                    background.cancel_scope.cancel()
         finally:
-            self._hangups.close()
             self._stopped.set()
+
+    async def _run_until_drained(
+        self,
+        listeners: Sequence[socket.socket],
+        tls: ssl.SSLContext | None,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(run_listener, listener, partial(self._start, connections, tls))
+                task_status.started()
+                await self._gate.wait_draining()
+                await trio.sleep(self._options.drain_notice)
+                accepting.cancel_scope.cancel()
+            for listener in listeners:
+                listener.close()
+            await self._drain(connections)
 
     async def wait_stopped(self) -> None:
         """Wait until `run` is over."""
@@ -228,6 +234,7 @@ class ConnectionServer:
                 connections["http"] += 1
             return True
         done = await self._hangups.run_until(stream, partial(run, ordered))
-        if done and ordered.framing is Framing.CHUNKED:
-            await ordered.send_all(b"0\r\n\r\n")
+        if done:
+            # Also for the sake of a head that is still held back, where the stream was empty.
+            await ordered.send_all(b"0\r\n\r\n" if ordered.framing is Framing.CHUNKED else b"")
         return done

@@ -89,6 +89,11 @@ class OrderedStream:
         """The stream below, for reading, half-closing and closing."""
         return self._stream
 
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._broken
+
     def try_send(self, frame: bytes) -> Sent:
         """Offer one frame to the kernel.  Never waits and never raises."""
         if self._broken:
@@ -130,9 +135,11 @@ class OrderedStream:
                 rest, self._rest = self._rest, b""
                 if rest:
                     data = rest + data
-                self._broken = True
-                await self._stream.send_all(data)
-                self._broken = False
+                try:
+                    await self._stream.send_all(data)
+                except BaseException:
+                    self.mark_broken()
+                    raise
                 self.bytes_sent += len(data)
         finally:
             self._writers -= 1

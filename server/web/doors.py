@@ -9,6 +9,7 @@ import logging
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from ..lifecycle import RequestHead
 from ..security import (
     OriginRules,
     check_host,
@@ -31,7 +32,7 @@ def install_doors(app: Quart, rules: OriginRules) -> None:
     @app.before_request
     async def check() -> Response | None:
         head = head_of(request)
-        problem = check_host(head, rules) or check_origin(head, rules)
+        problem = check_host(head, rules) or check_origin(head, rules) or _check_path(head)
         if problem is not None:
             return problem_response(problem)
         if not is_preflight(head):
@@ -73,6 +74,17 @@ def install_error_handlers(app: Quart) -> None:
     async def unexpected(error: Exception) -> Response:
         _log.error("a route failed", exc_info=error)
         return problem_response(Problem("server_failed", "The server failed. It has been logged."))
+
+
+def _check_path(head: RequestHead) -> Problem | None:
+    """Refuse two spellings that the router would take for another path: `/topics/a%2Fevents` is no
+    subscription.
+    """
+    if head.path.startswith("//"):
+        return Problem("path_unknown", "There is nothing at this path.")
+    if "%2f" in head.path.lower():
+        return Problem("name_invalid", "A name holds no slash.")
+    return None
 
 
 def _problem_of(error: HTTPException) -> Problem:

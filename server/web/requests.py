@@ -105,7 +105,7 @@ def content_type_of(head: RequestHead) -> tuple[str, str]:
     Raises:
         ProblemError: `encoding_unsupported`, for any Content-Encoding.
     """
-    if (head.header("content-encoding") or "identity").lower() != "identity":
+    if any(value.lower() != "identity" for value in head.header_values("content-encoding")):
         raise ProblemError("encoding_unsupported", "Send the body without a Content-Encoding.")
     media_type, _, parameters = (head.header("content-type") or "").partition(";")
     charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)

@@ -89,7 +89,8 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
                 refuse_events(head, "server_draining", detail, CloseReason.SERVER_DRAINING, services.gate)
             )
         try:
-            hub.admit(topic)
+            if head.method != "HEAD":
+                hub.admit(topic)
         except TopicsFullError:
             detail = _topics_full().problem.detail
             return refused_response(

@@ -87,7 +87,10 @@ def _depth_exceeds(text: bytes, limit: int) -> bool:
 
 
 def _explain(message: str) -> tuple[str, str]:
-    """msgspec's words and path (``… - at `$.a[0]` ``) as a detail and a JSON pointer."""
+    """msgspec's words and path (``… - at `$.a[0]` ``) as a detail and a JSON pointer.
+
+    Of mappings msgspec says neither key nor value (``key` in `$.a``, ``$.a[...]``): the pointer ends there.
+    """
     detail, _, path = message.partition(" - at `")
-    pointer = re.sub(r"\[(\d+)\]", r"/\1", path.rstrip("`").removeprefix("$").replace(".", "/"))
-    return detail, pointer
+    known = path.rpartition("$")[2].rstrip("`").partition("[...]")[0]
+    return detail, re.sub(r"\[(\d+)\]", r"/\1", known.replace(".", "/"))

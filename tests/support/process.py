@@ -39,7 +39,12 @@ class ServerProcess:
         self._env = {**os.environ, **(env or {})}
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
         self._process: subprocess.Popen[bytes] | None = None
+        self.stdout: list[str] = []
+        """The lines the process wrote to stdout, over all its starts."""
+        self.urls: list[str] = []
+        """What the ready line names, in its order."""
         self.url = ""
+        """The first of `urls`."""
 
     def __enter__(self) -> Self:
         try:
@@ -78,12 +83,19 @@ class ServerProcess:
         """Send SIGTERM and wait. Returns the exit code, None where nothing runs."""
         if self._process is None:
             return None
-        self._process.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def send_signal(self, number: int) -> None:
+        self._running().send_signal(number)
+
+    def wait(self, seconds: float = EXIT_SECONDS) -> int:
+        """Wait for the process to end by itself. Returns the exit code."""
         try:
             return self._wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise RuntimeError(f"still there {seconds:g} s after SIGTERM{self._said()}") from None
+            raise RuntimeError(f"still there after {seconds:g} s{self._said()}") from None
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -110,7 +122,7 @@ class ServerProcess:
         )
         self._process = process
         lines: SimpleQueue[str] = SimpleQueue()
-        self._reader = threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True)
+        self._reader = threading.Thread(target=self._pass_on, args=(process.stdout, lines), daemon=True)
         self._reader.start()
         try:
             line = lines.get(timeout=READY_SECONDS)
@@ -119,7 +131,8 @@ class ServerProcess:
         if not line.startswith(READY):
             self.kill()
             raise RuntimeError(f"no ready line but {line!r} from {' '.join(command)}{self._said()}")
-        self.url = line.removeprefix(READY).split()[0]
+        self.urls = line.removeprefix(READY).split()
+        self.url = self.urls[0]
 
     def _wait(self, seconds: float) -> int:
         code = self._running().wait(seconds)
@@ -134,10 +147,10 @@ class ServerProcess:
     def _said(self) -> str:
         return f"; stderr:\n{self.stderr}"
 
-
-def _pass_on(stdout: IO[bytes], lines: SimpleQueue[str]) -> None:
-    """Read to the end, so that the process never blocks on a full pipe; an empty line stands for the end."""
-    with stdout:
-        for line in stdout:
-            lines.put(line.decode().rstrip("\n"))
-    lines.put("")
+    def _pass_on(self, stdout: IO[bytes], lines: SimpleQueue[str]) -> None:
+        """Read to the end, so that the process never blocks on a full pipe; an empty line is the end."""
+        with stdout:
+            for line in stdout:
+                self.stdout.append(line.decode().rstrip("\n"))
+                lines.put(self.stdout[-1])
+        lines.put("")

@@ -1,0 +1,102 @@
+"""Subscribers for tests of the hub: a sink that answers as told, and a reader that writes what it is given.
+
+What reached the client is in `Sink.wire`, in order, as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import trio
+
+from server.hub import Cursor, Draft, Gap, Heartbeat, Hub, Item, Message, Subscription
+from server.lifecycle import CloseReason
+from server.transport import Sent
+
+
+def form(item: Message | Gap | Heartbeat) -> bytes:
+    """A message as its text, anything else as a word."""
+    match item:
+        case Message():
+            return item.data.encode()
+        case Gap():
+            return f"gap {item.reason}".encode()
+        case _:
+            return b"heartbeat"
+
+
+class Sink:
+    """A connection's ordered writes: `answers` to `try_send`, then `then` for ever.
+
+    As `OrderedStream` does, it keeps the rest of a frame that was taken in part, and is busy until that has
+    been flushed.
+    """
+
+    def __init__(self, answers: Iterable[Sent] = (), then: Sent = Sent.SENT) -> None:
+        self.wire: list[str] = []
+        self.offered = 0
+        self._answers = iter(answers)
+        self._then = then
+        self._rest: bytes | None = None
+
+    def try_send(self, frame: bytes) -> Sent:
+        self.offered += 1
+        if self._rest is not None:
+            return Sent.BUSY
+        sent = next(self._answers, self._then)
+        if sent is Sent.SENT:
+            self.wire.append(frame.decode())
+        elif sent is Sent.KEPT:
+            self._rest = frame
+        return sent
+
+    def write(self, batch: Sequence[Item]) -> None:
+        """What `send_all` would do with the frames of `batch`."""
+        rest, self._rest = self._rest, None
+        frames = [rest or b"", *(item.frame(form) for item in batch)]
+        self.wire += [frame.decode() for frame in frames if frame]
+
+
+class Subscriber:
+    """A subscription of `hub` with its sink, and the reasons it was closed with."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        sink: Sink | None = None,
+        topic: str = "t",
+        *,
+        after: Cursor | None = None,
+        catch_up: bool = False,
+        visible_heartbeat: bool = False,
+    ) -> None:
+        self.sink = sink or Sink()
+        self.closed: list[CloseReason] = []
+        self.subscription: Subscription = hub.subscribe(
+            topic,
+            after=after,
+            catch_up=catch_up,
+            form=form,
+            visible_heartbeat=visible_heartbeat,
+            sink=self.sink,
+            close=self.closed.append,
+        )
+
+    @property
+    def wire(self) -> list[str]:
+        return self.sink.wire
+
+    async def run(self, pauses: Iterable[float] = ()) -> None:
+        """Write what comes until cancelled or ended, pausing before each write."""
+        waits = iter(pauses)
+        async for batch in self.subscription:
+            await trio.sleep(next(waits, 0))
+            self.sink.write(batch)
+
+    async def write_once(self) -> None:
+        """Write one batch."""
+        self.sink.write(await anext(self.subscription))
+
+
+def drafts(*texts: str, topic: str = "t") -> list[Draft]:
+    return [Draft(topic, text) for text in texts]
