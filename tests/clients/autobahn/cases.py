@@ -157,16 +157,16 @@ def _fragmentation() -> Iterator[Case]:
     whole = _text(one + two)
     for number, opcode in ((1, PING), (2, PONG)):
         yield _failed(f"5.{number}", frame(opcode, one, fin=False) + _part(two, last=True))
-    for id, sent, chop in _three_ways(3, *_parts([one, two])):
-        yield _echoed(id, *sent, back=[whole], chop=chop)
+    for name, sent, chop in _three_ways(3, *_parts([one, two])):
+        yield _echoed(name, *sent, back=[whole], chop=chop)
     begin, end = _parts([one, two])
     ping, pong = frame(PING, b"ping payload"), Frame(PONG, b"ping payload")
-    for id, sent, chop in _three_ways(6, begin, ping, end):
-        yield _echoed(id, *sent, back=[pong, whole], chop=chop)
+    for name, sent, chop in _three_ways(6, begin, ping, end):
+        yield _echoed(name, *sent, back=[pong, whole], chop=chop)
     for first, last in ((9, True), (12, False)):
         stray = _part(b"non-continuation payload", last=last)
-        for id, sent, chop in _three_ways(first, stray, frame(TEXT, SMALL)):
-            yield _failed(id, *sent, chop=chop)
+        for name, sent, chop in _three_ways(first, stray, frame(TEXT, SMALL)):
+            yield _failed(name, *sent, chop=chop)
     yield _failed("5.15", begin + end + _part(three) + frame(TEXT, four), after=[whole])
     for number, last in ((16, False), (17, True)):
         triple = (_part(one, last=last), frame(TEXT, two, fin=False), _part(three, last=True))
@@ -245,8 +245,13 @@ _NONCHARACTERS = [
 
 UTF8_SEQUENCES: tuple[tuple[str, ...], ...] = (
     # 5: valid text
-    ("68656c6c6f24776f726c64", "68656c6c6fc2a2776f726c64", "68656c6c6fe282ac776f726c64")
-    + ("68656c6c6ff0a4ada2776f726c64", KOSME.hex()),
+    (
+        "68656c6c6f24776f726c64",
+        "68656c6c6fc2a2776f726c64",
+        "68656c6c6fe282ac776f726c64",
+        "68656c6c6ff0a4ada2776f726c64",
+        KOSME.hex(),
+    ),
     # 6: all prefixes of valid text
     tuple(KOSME[:end].hex() for end in range(1, len(KOSME) + 1)),
     # 7: first sequence of each length
@@ -260,8 +265,7 @@ UTF8_SEQUENCES: tuple[tuple[str, ...], ...] = (
     # 11: other boundaries
     ("ed9fbf", "ee8080", "efbfbd", "f48fbfbf", "f4908080"),
     # 12: unexpected continuation bytes
-    ("80", "bf", "80bf", "80bf80", "80bf80bf", "80bf80bf80", "80bf80bf80bf")
-    + (bytes(range(0x80, 0xBF)).hex(),),
+    (*("80", "bf", "80bf", "80bf80", "80bf80bf", "80bf80bf80", "80bf80bf80bf"), bytes(range(128, 191)).hex()),
     # 13: lonely start bytes, a space behind each
     tuple(
         b"".join(bytes((byte, 0x20)) for byte in range(*ends)).hex()
@@ -282,8 +286,7 @@ UTF8_SEQUENCES: tuple[tuple[str, ...], ...] = (
     # 20: single surrogates
     ("eda080", "edadbf", "edae80", "edafbf", "edb080", "edbe80", "edbfbf"),
     # 21: pairs of surrogates
-    ("eda080edb080", "eda080edbfbf", "edadbfedb080", "edadbfedbfbf", "edae80edb080", "edae80edbfbf")
-    + ("edafbfedb080", "edafbfedbfbf"),
+    tuple(high + low for high in ("eda080", "edadbf", "edae80", "edafbf") for low in ("edb080", "edbfbf")),
     # 22: noncharacters, which are valid
     ("efbfbe", "efbfbf", *_NONCHARACTERS),
     # 23: specials, which are valid

@@ -24,7 +24,7 @@ def test_the_cases_are_all_there() -> None:
     groups = {"1": 16, "2": 11, "3": 7, "4": 10, "5": 20, "6": 145, "7": 37, "10": 1}
     ids = [case.id for case in CASES]
     assert len(set(ids)) == len(ids)
-    counted = {group: sum(id.partition(".")[0] == group for id in ids) for group in groups}
+    counted = {group: sum(name.partition(".")[0] == group for name in ids) for group in groups}
     assert counted == groups
 
 
