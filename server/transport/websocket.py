@@ -62,14 +62,15 @@ def check_handshake(head: RequestHead) -> Problem | None:
     """What RFC 6455, section 4.2.1, asks of a handshake beyond being an upgrade."""
     if (head.header("content-length") or "0") != "0" or head.header("transfer-encoding") is not None:
         return Problem("request_malformed", "A WebSocket handshake has no body.")
-    if head.header("sec-websocket-version") != "13":
+    if list(head.header_values("sec-websocket-version")) != ["13"]:
         return Problem(
             "websocket_version_unsupported",
             "This server speaks WebSocket version 13.",
             headers={"Sec-WebSocket-Version": "13"},
         )
-    if not is_key(head.header("sec-websocket-key") or ""):
-        return Problem("request_malformed", "Sec-WebSocket-Key is not 16 bytes in base64.")
+    keys = list(head.header_values("sec-websocket-key"))
+    if len(keys) != 1 or not is_key(keys[0]):
+        return Problem("request_malformed", "Sec-WebSocket-Key is not 16 bytes in base64, once.")
     if not all(name.isascii() and name.isprintable() for name in offered_subprotocols(head)):
         return Problem("subprotocol_unknown", "A subprotocol's name is not ASCII.")
     return None

@@ -82,7 +82,7 @@ def process() -> Iterator[ServerProcess]:
         yield process
         assert "Traceback" not in process.stderr
         stats = get_json(process.port, "/stats")
-        assert stats["leaked"] == 0
+        assert json.dumps(stats["leaked"]) == "0"
         assert "failed" not in stats["closed"]["room"]
 
 
@@ -217,7 +217,8 @@ def test_a_fault_is_answered_even_behind_frames_that_are_none(port: int) -> None
         client.send(TALK * 3 + frame(TEXT, b"{}", rsv=1) + TALK)
         *before, end = ended(client)
     assert end.code == 1002
-    assert [told(found)["type"] for found in before] in (["pong"] * n for n in range(4))
+    assert len(before) <= 3
+    assert all(told(found) == {"type": "pong"} for found in before)
 
 
 @pytest.mark.parametrize(
@@ -410,6 +411,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "a key that is not base64": (replaced("c2l4dGVlbiBieXRlcyBvaw==", "*" * 24), 400, "request_malformed"),
     "a key that is not ASCII": (replaced("c2l4dGVlbiBieXRlcyBvaw==", "\xff" * 24), 400, "request_malformed"),
     "two keys": (upgrade(ROOM, KEY_LINE.strip()), 400, "request_malformed"),
+    "two versions": (upgrade(ROOM, VERSION_LINE.strip()), 426, "websocket_version_unsupported"),
     "no version": (replaced(VERSION_LINE, ""), 426, "websocket_version_unsupported"),
     "version 8": (replaced(": 13", ": 8"), 426, "websocket_version_unsupported"),
     "version \xff": (replaced(": 13", ": \xff"), 426, "websocket_version_unsupported"),
