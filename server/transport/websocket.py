@@ -6,11 +6,14 @@ closes.  Between it and the socket stands `_Wire`, which
 - gives it exactly one request head, made anew from what was checked, so that nothing a client can write
   there reaches its parser, and holds later bytes back until the handshake is answered (it drops those that
   come with the head);
-- lets nothing follow a close frame, whoever sends;
+- lets nothing follow a close frame, whoever sends, and ends the reading once nothing can be written: its
+  reader would wait for more with nobody told;
+- joins the fragments of an unfinished message, of which it keeps one piece each, also of the empty ones;
 - names the close codes that it sends by itself with our own words.
 
-Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `aclose`, `closed`, and that each
-call of the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
+Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `aclose`, `closed`,
+`_message_parts`, and that each call of the stream's `send_all` begins with a frame
+(tests/transport/test_neighbours.py).
 """
 
 from __future__ import annotations
@@ -62,14 +65,15 @@ def check_handshake(head: RequestHead) -> Problem | None:
     """What RFC 6455, section 4.2.1, asks of a handshake beyond being an upgrade."""
     if (head.header("content-length") or "0") != "0" or head.header("transfer-encoding") is not None:
         return Problem("request_malformed", "A WebSocket handshake has no body.")
-    if head.header("sec-websocket-version") != "13":
+    if list(head.header_values("sec-websocket-version")) != ["13"]:
         return Problem(
             "websocket_version_unsupported",
             "This server speaks WebSocket version 13.",
             headers={"Sec-WebSocket-Version": "13"},
         )
-    if not is_key(head.header("sec-websocket-key") or ""):
-        return Problem("request_malformed", "Sec-WebSocket-Key is not 16 bytes in base64.")
+    keys = list(head.header_values("sec-websocket-key"))
+    if len(keys) != 1 or not is_key(keys[0]):
+        return Problem("request_malformed", "Sec-WebSocket-Key is not 16 bytes in base64, once.")
     if not all(name.isascii() and name.isprintable() for name in offered_subprotocols(head)):
         return Problem("subprotocol_unknown", "A subprotocol's name is not ASCII.")
     return None
@@ -100,7 +104,7 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
                     receive_buffer_size=RECEIVE_BYTES,
                 )
                 websocket = await request.accept(subprotocol=accept.subprotocol)
-            wire.open()
+            wire.open(websocket)
             connection = WebSocketConnection(wire, websocket, accept.max_message)
             await accept.run(connection)
             await connection.close(CloseCode.NORMAL, "")
@@ -182,9 +186,13 @@ class _Wire(trio.abc.Stream):
         self._early = early
         self._opened = trio.Event()
         self._closed = False
+        self._websocket: trio_websocket.WebSocketConnection | None = None
+        self._parts: list[str | bytes] = []
+        self._joined = 0
 
-    def open(self) -> None:
+    def open(self, websocket: trio_websocket.WebSocketConnection) -> None:
         """The handshake has been answered: let what the client sent go through."""
+        self._websocket = websocket
         self._opened.set()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -199,6 +207,7 @@ class _Wire(trio.abc.Stream):
             await trio.lowlevel.checkpoint()
             early, self._early = self._early, b""
             return early
+        self._join_fragments()
         data = await self.ordered.stream.receive_some(max_bytes)
         self.last_heard = trio.current_time()
         return data
@@ -207,10 +216,14 @@ class _Wire(trio.abc.Stream):
         if self._closed or self.close_sent:
             raise trio.ClosedResourceError("nothing follows a close frame")
         frame = bytes(data)
-        if self._opened.is_set() and is_close_frame(frame):
-            await self.send_close(_in_our_words(frame))
-        else:
-            await self.ordered.send_all(frame)
+        try:
+            if self._opened.is_set() and is_close_frame(frame):
+                await self.send_close(_in_our_words(frame))
+            else:
+                await self.ordered.send_all(frame)
+        except trio.BrokenResourceError:
+            self._closed = True
+            raise
 
     async def send_close(self, frame: bytes) -> None:
         """Write the close frame, and let nothing follow it."""
@@ -228,6 +241,18 @@ class _Wire(trio.abc.Stream):
         # unread, would reset it, and the reset would overtake the close frame.
         self._closed = True
         await trio.lowlevel.checkpoint()
+
+    def _join_fragments(self) -> None:
+        """Make one piece of what the last read brought of a message, and none where it is empty."""
+        assert self._websocket is not None
+        parts = self._websocket._message_parts
+        if parts is not self._parts:
+            self._parts, self._joined = parts, 0
+        new = parts[self._joined :]
+        if new:
+            whole = new[0][:0].join(new)  # type: ignore[arg-type]  # all text or all bytes
+            parts[self._joined :] = [whole] if whole else []
+            self._joined = len(parts)
 
 
 def _in_our_words(frame: bytes) -> bytes:

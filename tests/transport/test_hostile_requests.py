@@ -10,17 +10,15 @@ import json
 import secrets
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.sse import SSEParser
 from tests.transport import hostile
-from tests.transport.conftest import ROOT
+from tests.transport.conftest import stock_server
 from tests.transport.hostile import Answer, Exchange, Send, WaitFor, play
 
 SHORT = 1.0
@@ -35,25 +33,6 @@ ALL = [
 
 def by_name(exchange: Exchange) -> str:
     return exchange.name
-
-
-@contextmanager
-def stock_server(errors: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A stock server's process and port; what it writes to stderr goes to the file `errors`."""
-    with errors.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.transport.stock_server"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    with process:
-        try:
-            assert process.stdout is not None
-            yield process, int(process.stdout.readline())
-        finally:
-            process.kill()
 
 
 class Subscriber:
