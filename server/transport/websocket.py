@@ -11,14 +11,14 @@ closes.  Between it and the socket stands `_Wire`, which
 - joins the fragments of an unfinished message, of which it keeps one piece each, also of the empty ones;
 - names the close codes that it sends by itself with our own words.
 
-Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `aclose`, `closed`,
-`_message_parts`, and that each call of the stream's `send_all` begins with a frame
+Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`, and that each call of the stream's `send_all` begins with a frame
 (tests/transport/test_neighbours.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
@@ -110,9 +110,9 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
             await connection.close(CloseCode.NORMAL, "")
             nursery.cancel_scope.cancel()
     except* (LocalProtocolError, trio_websocket.ConnectionClosed):
-        # Its reader task lets these out: a ping that arrives after our close frame cannot be answered any
-        # more, and a write of its own can find the connection gone.  Both mean what `receive` says: it is
-        # over.
+        # Its reader task lets these out: behind the close frame with which it has answered a fault it cannot
+        # answer a ping, and a write of its own can find the connection gone.  Both mean what `receive` says:
+        # it is over.
         stream.mark_broken()
 
 
@@ -163,16 +163,20 @@ class WebSocketConnection:
             # What wsproto could not parse ends the connection without a word on the wire.
             await self._say_why(ended.code)
         self._closing = True
-        with trio.move_on_after(CLOSE_SECONDS):
-            await self._websocket.aclose(code, reason)
+        with trio.move_on_after(CLOSE_SECONDS), suppress(trio.BrokenResourceError):
+            # Past trio-websocket: it would fail on a ping that comes behind its own close frame, and take
+            # the close frame down with it.
+            if ended is None and not self._wire.close_sent:
+                await self._wire.send_close(close_frame(code, reason))
+            with suppress(trio_websocket.ConnectionClosed):
+                while True:
+                    await self._websocket.get_message()
 
     async def _say_why(self, code: int) -> None:
         if code not in _OWN_WORDS:
             return
-        try:
+        with suppress(trio.BrokenResourceError):
             await self._wire.send_close(close_frame(code, _OWN_WORDS[CloseCode(code)]))
-        except trio.BrokenResourceError:
-            return
 
 
 class _Wire(trio.abc.Stream):
@@ -213,8 +217,12 @@ class _Wire(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self._closed or self.close_sent:
-            raise trio.ClosedResourceError("nothing follows a close frame")
+        if self._closed:
+            raise trio.ClosedResourceError("the connection has been closed")
+        if self.close_sent:
+            # A pong, or the reply to the client's own close frame.
+            await trio.lowlevel.checkpoint()
+            return
         frame = bytes(data)
         try:
             if self._opened.is_set() and is_close_frame(frame):

@@ -122,7 +122,7 @@ async def test_a_stalled_member_is_gone_and_the_others_get_everything(server: Se
 async def test_two_hundred_members_cut_at_once_leave_nothing(server: ServerProcess) -> None:
     before = await stats_where(server, subscriptions=0)
     async with trio.open_nursery() as nursery:
-        everybody_is_in = trio.Event()
+        everybody_is_in, cut = trio.Event(), trio.Event()
         inside = 0
 
         async def be_cut() -> None:
@@ -131,12 +131,13 @@ async def test_two_hundred_members_cut_at_once_leave_nothing(server: ServerProce
                 inside += 1
                 if inside == 200:
                     everybody_is_in.set()
-                await everybody_is_in.wait()
+                await cut.wait()
 
         for _ in range(200):
             nursery.start_soon(be_cut)
         await everybody_is_in.wait()
-        assert (await trio.to_thread.run_sync(stats_of, server))["subscriptions"] == 200
+        assert (await stats_where(server, subscriptions=200))["subscriptions"] == 200
+        cut.set()
     stats = await stats_where(server, subscriptions=0, connections=before["connections"])
     same = ("subscriptions", "connections", "streams", "tasks", "leaked")
     assert {name: stats[name] for name in same} == {name: before[name] for name in same}
