@@ -165,7 +165,7 @@ def _create_app(
     app.register_blueprint(topics_blueprint(events, topics))
     app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
-    app.register_blueprint(pages_blueprint())
+    app.register_blueprint(pages_blueprint(rooms_url=None))
     return app
 
 
