@@ -10,21 +10,29 @@ export function shortId(member) {
   return member.slice(0, SHORT);
 }
 
+/** @typedef {import("./rooms.js").Member} Member */
+
 /**
- * @param {{members: import("./rooms.js").Member[], memberCount: number, member: string} | null} room Null: in none.
+ * @param {{members: Member[], memberCount: number, member: string, state: string} | null} room Null: in none.
  */
 export function showPeople(room) {
   const { members, memberCount, member: own } = room ?? { members: [], memberCount: 0, member: "" };
   byId("people-count").textContent = memberCount === 0 ? "" : memberCount.toLocaleString();
   byId("people").replaceChildren(...members.map((member) => person(member, member.member === own)));
-  const more = memberCount - members.length;
-  const alone = memberCount === 1 ? "Nobody else yet. Open this page in another tab to meet somebody." : "";
-  byId("people-more").textContent = more > 0 ? `and ${more.toLocaleString()} more` : alone;
-  if (memberCount === 0) byId("people-more").textContent = "You will see who is here once you have joined.";
+  byId("people-more").textContent = remark(room);
+}
+
+/** @param {{members: Member[], memberCount: number, state: string} | null} room */
+function remark(room) {
+  if (room === null || room.memberCount === 0) return "You will see who is here once you have joined.";
+  if (room.state === "reconnecting") return "As it was before the connection broke.";
+  const more = room.memberCount - room.members.length;
+  if (more > 0) return `and ${more.toLocaleString()} more`;
+  return room.memberCount === 1 ? "Nobody else yet. Open this page in another tab to meet somebody." : "";
 }
 
 /**
- * @param {import("./rooms.js").Member} member
+ * @param {Member} member
  * @param {boolean} own
  */
 function person({ member, name }, own) {

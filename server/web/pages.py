@@ -20,6 +20,8 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+
+
 @dataclass(frozen=True, slots=True)
 class _Asset:
     body: bytes
