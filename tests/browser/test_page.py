@@ -64,15 +64,13 @@ def test_numbers_are_shown_as_they_were_published(running_server: ServerProcess,
     expect(page.locator(".message .data")).to_contain_text("12345678901234567890")
 
 
-def test_after_a_restart_the_page_resumes_and_shows_the_gap(
-    running_server: ServerProcess, page: Page
-) -> None:
-    _open_topic(page, running_server, "restarted")
-    _publish(running_server, "restarted", "before")
+def test_after_a_restart_the_page_resumes_and_shows_the_gap(own_server: ServerProcess, page: Page) -> None:
+    _open_topic(page, own_server, "restarted")
+    _publish(own_server, "restarted", "before")
     expect(page.locator(".message .data").first).to_have_text('"before"')
-    running_server.restart()
+    own_server.restart()
     expect(page.locator(".gap")).to_contain_text("gap: epoch")
-    _publish(running_server, "restarted", "after")
+    _publish(own_server, "restarted", "after")
     expect(page.locator(".message .data").first).to_have_text('"after"')
     expect(page.locator("#state")).to_have_text("Live")
 
