@@ -134,6 +134,16 @@ def test_a_bad_name_is_said_beside_its_field(
     expect(page.locator("#room-state")).to_have_text("Not joined")
 
 
+def test_a_room_closed_for_good_says_why(running_server: ServerProcess, page: Page) -> None:
+    page.route_web_socket("**/rooms/forbidden?*", lambda socket: socket.close(code=4403, reason="forbidden"))
+    page.goto(f"{running_server.url}/#room=forbidden")
+    page.get_by_label("Your name", exact=True).fill("Ada")
+    page.get_by_label("Your name", exact=True).press("Enter")
+    expect(page.locator("#room-state")).to_have_text("Closed")
+    expect(page.locator("#room-closed-why")).to_have_text("You may not be in this room. “Join” tries again.")
+    expect(page.get_by_label("Message", exact=True)).to_be_disabled()
+
+
 def test_a_message_too_long_is_given_back(running_server: ServerProcess, page: Page) -> None:
     _join(page, running_server, "long", "Ada")
     long = "w" * 70_000
