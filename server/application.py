@@ -119,10 +119,11 @@ class Application:
 
 @asynccontextmanager
 async def open_application(
-    settings: Settings, binds: Sequence[tuple[str, int]] = ()
+    settings: Settings, binds: Sequence[tuple[str, int]] = (), rooms_url: str | None = None
 ) -> AsyncIterator[Application]:
-    """Open what the server holds: hub, registry, heartbeats and feeds.  `binds` are the addresses it is
-    reached at.
+    """Open what the server holds: hub, registry, heartbeats and feeds.
+
+    `binds` are the addresses it is reached at, `rooms_url` is where rooms are, None where that is the same.
 
     Leaving the block cancels the background tasks.  One that fails takes the block down with it: a server
     without its heartbeat is not to go on.
@@ -141,7 +142,9 @@ async def open_application(
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    app = _create_app(events, rooms, TopicOptions(limits, history, settings.max_body), rules, stats)
+    app = _create_app(
+        events, rooms, TopicOptions(limits, history, settings.max_body), rules, stats, rooms_url
+    )
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
@@ -151,7 +154,12 @@ async def open_application(
 
 
 def _create_app(
-    events: EventServices, rooms: RoomServices, topics: TopicOptions, rules: OriginRules, stats: StatsSource
+    events: EventServices,
+    rooms: RoomServices,
+    topics: TopicOptions,
+    rules: OriginRules,
+    stats: StatsSource,
+    rooms_url: str | None,
 ) -> App:
     app = App("sluiceway", static_folder=None)
     app.config.update(
@@ -166,7 +174,7 @@ def _create_app(
     app.register_blueprint(topics_blueprint(events, topics))
     app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
-    app.register_blueprint(pages_blueprint())
+    app.register_blueprint(pages_blueprint(rooms_url))
     return app
 
 
@@ -257,8 +265,8 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
         try:
             stack.enter_context(_only_worker())
             settings = Settings.from_environment(os.environ)
-            rooms_bind = (settings.rooms_bind.host, settings.rooms_bind.port)
-            listeners = stack.enter_context(open_listeners([rooms_bind]))
+            host = settings.rooms_bind.host
+            listeners = stack.enter_context(open_listeners([(host, settings.rooms_bind.port)]))
         except (ValueError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -267,10 +275,17 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
             "running under a stock ASGI server: no write deadline, no write-through, no time limits for slow "
             "heads and bodies, and streams are cut rather than drained; `python -m server` has them"
         )
-        async with open_application(settings) as application, trio.open_nursery() as nursery:
+        # Bound to every address it has no name of its own: a browser on this machine finds it there.
+        reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+        rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws")
+        async with (
+            open_application(settings, rooms_url=rooms_url) as application,
+            trio.open_nursery() as nursery,
+        ):
             # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.
             server = application.server()
             await nursery.start(server.run, listeners, None)
+            _log.info("rooms are at %s/rooms/", rooms_url)
             scope["state"]["sluiceway.application"] = application
             await send({"type": "lifespan.startup.complete"})
             await receive()

@@ -1,5 +1,5 @@
-// The same two things from a shell: `curl` commands for the topic in view, ready to be copied, with the message
-// of the form in the one that publishes.
+// The same from a shell: `curl` commands for the topic or room in view, ready to be copied, with the message of
+// the form in the one that publishes.
 
 const COPIED_FOR = 1_500;
 
@@ -23,6 +23,24 @@ export function publishCommand(base, topic, { as, data, event }) {
   const url = new URL(`topics/${topic}`, base).href;
   // --data-raw: plain --data would read a file where the text begins with @.
   return `curl ${quoted(url)} \\\n  -H 'Content-Type: ${type}' \\\n  --data-raw ${quoted(body)}`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} room
+ */
+export function sayCommand(base, room) {
+  const body = JSON.stringify({ data: "It flows", label: "shell" });
+  const url = new URL(`rooms/${room}`, base).href;
+  return `curl ${quoted(url)} \\\n  -H 'Content-Type: application/json' \\\n  --data-raw ${quoted(body)}`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} room
+ */
+export function membersCommand(base, room) {
+  return `curl ${quoted(new URL(`rooms/${room}`, base).href)}`;
 }
 
 /** Make every button with `data-copies` copy the text of the element it names. */

@@ -1,6 +1,8 @@
 // JSON text laid out for reading. It works on the text and not on the parsed value, so that what is shown is what
 // came: 1.0 stays 1.0 and twenty digits stay twenty digits. What is not an object or an array is left alone.
 
+/** Longer data is cut for display: two hundred rows of a mebibyte each would be no help to anybody. */
+const CHARACTERS = 20_000;
 const INDENT = "  ";
 /** Up to so many characters an object stays on one line. */
 const ONE_LINE = 72;
@@ -11,15 +13,21 @@ const TOKENS = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
  * @param {string} text
  * @returns {string} `text` itself where it is not a JSON object or array.
  */
-export function pretty(text) {
+function pretty(text) {
   if (!/^\s*[[{]/.test(text) || !isJson(text)) return text;
   const tokens = text.match(TOKENS) ?? [];
   const line = onOneLine(tokens);
   return line.length <= ONE_LINE ? line : onManyLines(tokens);
 }
 
+/** @param {string} text Any text: laid out, or cut where it is too long to be read. */
+export function shortened(text) {
+  if (text.length <= CHARACTERS) return pretty(text);
+  return `${text.slice(0, CHARACTERS)}…\n(cut here: ${text.length.toLocaleString()} characters in all)`;
+}
+
 /** @param {string} text */
-export function isJson(text) {
+function isJson(text) {
   try {
     JSON.parse(text);
     return true;

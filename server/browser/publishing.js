@@ -1,6 +1,7 @@
 // The publish form: reads a draft, checks what can be checked before sending, and shows the answer, a problem
 // beside the field that caused it.
 
+import { byId } from "./dom.js";
 import { ProblemError, publish } from "./sluiceway.js";
 
 /** @typedef {{as: "json" | "text", data: string, event: string}} Draft */
@@ -134,9 +135,4 @@ function jsonFault(text) {
   } catch (error) {
     return `This is not JSON. ${/** @type {Error} */ (error).message}`;
   }
-}
-
-/** @param {string} id */
-function byId(id) {
-  return /** @type {HTMLElement} */ (document.getElementById(id));
 }

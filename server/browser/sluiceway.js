@@ -8,9 +8,9 @@
 //     await publish("orders", { total: 12 });
 //     orders.close();
 
-/** The shortest and the longest wait before this module itself reconnects, in milliseconds. */
-const SHORTEST_WAIT = 1_000;
-const LONGEST_WAIT = 30_000;
+import { backoff } from "./backoff.js";
+
+export { isName as isTopicName } from "./names.js";
 
 /** A connection is taken for dead after this many heartbeats missed, within these bounds in milliseconds. */
 const HEARTBEATS_MISSED = 3;
@@ -26,8 +26,6 @@ const HOME = new URL("..", import.meta.url).href;
 
 /** Event names that are the server's own: no message carries one. */
 export const RESERVED_EVENTS = new Set(["gap", "closing", "heartbeat", "open", "error"]);
-
-const TOPIC_NAME = /^[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}$/;
 
 /**
  * @typedef {"connecting" | "live" | "reconnecting" | "closed"} State
@@ -97,15 +95,6 @@ export class ProblemError extends Error {
     this.errors = problem.errors ?? [];
     this.retryAfter = retryAfter;
   }
-}
-
-/**
- * Whether `name` can name a topic: 1–128 of A-Z a-z 0-9 . _ : - and no dot in front.
- *
- * @param {string} name
- */
-export function isTopicName(name) {
-  return TOPIC_NAME.test(name);
 }
 
 /**
@@ -271,9 +260,8 @@ class Subscription {
 
   /** @param {number} [atLeast] Milliseconds. */
   #retryLater(atLeast = 0) {
-    const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** (this.#attempt + 1));
+    const retryMs = Math.max(atLeast, backoff(this.#attempt));
     this.#attempt += 1;
-    const retryMs = Math.max(atLeast, SHORTEST_WAIT + Math.random() * (longest - SHORTEST_WAIT));
     this.#become("reconnecting", { reason: "lost", retryMs });
     this.#retry = setTimeout(() => this.#retryNow(), retryMs);
   }

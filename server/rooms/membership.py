@@ -158,7 +158,7 @@ class Membership:
         try:
             frame = room_frames.decode(text)
         except FrameError as error:
-            member.tell(Error(error.code, str(error)))
+            member.tell(Error(error.code, str(error), error.ref))
             self._errors += 1
             if self._errors >= ERRORS_IN_A_ROW:
                 self._end(opened, CloseReason.LIMIT, CloseCode.POLICY, "too_many_errors")

@@ -11,8 +11,8 @@ closes.  Between it and the socket stands `_Wire`, which
 - joins the fragments of an unfinished message, of which it keeps one piece each, also of the empty ones;
 - names the close codes that it sends by itself with our own words.
 
-Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`, and that each call of the stream's `send_all` begins with a frame
-(tests/transport/test_neighbours.py).
+Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`, and
+that each call of the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
 """
 
 from __future__ import annotations

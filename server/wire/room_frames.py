@@ -34,11 +34,16 @@ ClientFrame = ClientMessage | ClientPing
 
 
 class FrameError(ValueError):
-    """A client's frame is not one.  `code` is stable; the text is fit to be shown."""
+    """A client's frame is not one.  `code` is stable; the text is fit to be shown; `ref` is the frame's,
+    where it can be read.
+    """
 
-    def __init__(self, code: Literal["frame_malformed", "frame_invalid"], detail: str) -> None:
+    def __init__(
+        self, code: Literal["frame_malformed", "frame_invalid"], detail: str, ref: str | None
+    ) -> None:
         super().__init__(detail)
         self.code = code
+        self.ref = ref
 
 
 def decode(text: str) -> ClientFrame:
@@ -50,11 +55,23 @@ def decode(text: str) -> ClientFrame:
     try:
         frame: ClientFrame = json_text.decode(text.encode(), ClientFrame)  # type: ignore[arg-type]
     except json_text.MalformedError as error:
-        raise FrameError("frame_malformed", f"{str(error).capitalize()}.") from None
+        raise FrameError("frame_malformed", f"{str(error).capitalize()}.", _ref_of(text)) from None
     except json_text.InvalidError as error:
         where = f" at {error.pointer}" if error.pointer else ""
-        raise FrameError("frame_invalid", f"{error}{where}.") from None
+        raise FrameError("frame_invalid", f"{error}{where}.", _ref_of(text)) from None
     return frame
+
+
+class _Referring(msgspec.Struct):
+    ref: Ref | None = None
+
+
+def _ref_of(text: str) -> str | None:
+    """What a frame that cannot be used calls itself: its sender waits for an answer under that name."""
+    try:
+        return msgspec.json.decode(text, type=_Referring).ref
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 class MemberInfo(msgspec.Struct):

@@ -33,6 +33,13 @@ def running_server() -> Iterator[ServerProcess]:
         yield server
 
 
+@pytest.fixture
+def own_server() -> Iterator[ServerProcess]:
+    """For a test that restarts it: a restart leaves other descriptors open than there were."""
+    with ServerProcess(["--bind", "127.0.0.1:0"], env={"SLUICEWAY_DRAIN_SECONDS": "2"}) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     # A module and no longer: Playwright's sync interface keeps an event loop in this thread, which the Trio

@@ -64,17 +64,15 @@ def test_numbers_are_shown_as_they_were_published(running_server: ServerProcess,
     expect(page.locator(".message .data")).to_contain_text("12345678901234567890")
 
 
-def test_after_a_restart_the_page_resumes_and_shows_the_gap(page: Page) -> None:
-    with ServerProcess() as server:
-        _open_topic(page, server, "restarted")
-        _publish(server, "restarted", "before")
-        expect(page.locator(".message .data").first).to_have_text('"before"')
-        server.restart()
-        expect(page.locator(".gap")).to_contain_text("gap: epoch")
-        _publish(server, "restarted", "after")
-        expect(page.locator(".message .data").first).to_have_text('"after"')
-        expect(page.locator("#state")).to_have_text("Live")
-        page.goto("about:blank")
+def test_after_a_restart_the_page_resumes_and_shows_the_gap(own_server: ServerProcess, page: Page) -> None:
+    _open_topic(page, own_server, "restarted")
+    _publish(own_server, "restarted", "before")
+    expect(page.locator(".message .data").first).to_have_text('"before"')
+    own_server.restart()
+    expect(page.locator(".gap")).to_contain_text("gap: epoch")
+    _publish(own_server, "restarted", "after")
+    expect(page.locator(".message .data").first).to_have_text('"after"')
+    expect(page.locator("#state")).to_have_text("Live")
 
 
 def test_the_client_comes_back_after_a_proxys_502(running_server: ServerProcess, page: Page) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.clients.sockets import Api, Subscriber, exchange, wait_until
 from tests.support.process import ROOT
+from tests.support.raw_websocket import RawWebSocket
 
 COMMAND = [sys.executable, "-m", "hypercorn", "-k", "trio", "--bind", "127.0.0.1:0"]
 
@@ -29,7 +30,7 @@ def stock_command(
         process = subprocess.Popen(
             [*COMMAND, *args, "server:app"],
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "SLUICEWAY_ROOMS_BIND": "127.0.0.1:0", **(env or {})},
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -89,6 +90,18 @@ def test_serves_the_page(stock_port: int) -> None:
     assert status == 200
     assert headers["content-type"].startswith("text/html")
     assert b"<html" in body
+
+
+def test_tells_the_page_where_rooms_are(stock_port: int, stock_log: Path) -> None:
+    request = b"GET /client/rooms.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    url = json.loads(exchange(stock_port, request)[2])["url"]
+    assert f"rooms are at {url}/rooms/" in stock_log.read_text()
+    # A page of the other port is none of a foreign origin.
+    origin = f"Origin: http://127.0.0.1:{stock_port}"
+    with RawWebSocket(int(url.rpartition(":")[2]), "/rooms/lobby", origin) as member:
+        welcome = member.receive()
+    assert welcome is not None
+    assert b'"welcome"' in welcome.payload
 
 
 def test_takes_its_settings_from_the_environment(stock_port: int) -> None:

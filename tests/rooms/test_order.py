@@ -1,4 +1,4 @@
-"""One order for everybody: each member gets exactly what is said while it is there, in the order of the room."""
+"""One order for everybody: each member gets exactly what is said while it is there, in the room's order."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_every_member_hears_a_stretch_of_the_rooms_one_order(script: Sequence[St
         assert len(listener.of("welcome")) == 1
         heard = [frame["id"] for frame in listener.of("message")]
         start = _offset(listener.heard[0]["cursor"])
-        behind = [id for id in said if _offset(id) > start]
+        behind = [each for each in said if _offset(each) > start]
         assert heard == behind[: len(heard)]
         if not listener.guest.ended.is_set():
             assert heard == behind

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -21,7 +23,7 @@ async def test_a_member_is_pinged_each_twenty_seconds(autojump_clock: MockClock)
     async with open_house() as house:
         guest = await house.join()
         times = [trio.current_time()] + [await time_of_ping(guest) for _ in range(4)]
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         assert all(20 <= gap < 22 for gap in gaps), gaps
 
 

@@ -1,10 +1,16 @@
-"""The page and the browser's modules: types, policy, conditional requests, and no way out of their folder."""
+"""The page and the browser's modules: types, policy, conditional requests, no way out of their folder,
+and where they find rooms."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from quart_trio import QuartTrio
 from trio.testing import MockClock
 
+from server.web import pages_blueprint
+from tests.support.asgi import open_asgi
 from tests.support.http_peer import open_world
 
 
@@ -58,3 +64,19 @@ async def test_there_is_no_other_file(autojump_clock: MockClock, name: str) -> N
         # An encoded slash is refused everywhere, before any route is looked for.
         expected = (400, "name_invalid") if "%2f" in name else (404, "path_unknown")
         assert (await world.request("GET", f"/client/{name}")).problem == expected
+
+
+@pytest.mark.parametrize(
+    ("rooms_url", "connect"),
+    [(None, "connect-src 'self';"), ("ws://127.0.0.1:8001", "connect-src 'self' ws://127.0.0.1:8001;")],
+)
+async def test_the_policy_lets_the_page_reach_rooms_where_they_are(
+    rooms_url: str | None, connect: str
+) -> None:
+    app = QuartTrio("pages")
+    app.register_blueprint(pages_blueprint(rooms_url))
+    async with open_asgi(app) as peer:
+        found = await peer.request("GET", "/client/rooms.json")
+        page = await peer.request("GET", "/")
+    assert json.loads(found.body) == {"url": rooms_url}
+    assert connect in (page.header("content-security-policy") or "")

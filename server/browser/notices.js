@@ -1,0 +1,70 @@
+// Rows that are no message: what was missed, and why the server ends a connection, in words and where it happened.
+
+import { clock, element } from "./dom.js";
+
+const GAPS = {
+  evicted: "The server no longer keeps them.",
+  overflow: "This page took them more slowly than they came.",
+  epoch: "The server began anew, and the old place is not known to it.",
+  limit: "More was missed than the server replays at once.",
+  purged: "The topic was emptied.",
+};
+
+const CLOSINGS = {
+  server_draining: "The server is shutting down.",
+  expired: "The credentials expired.",
+  limit: "A limit of the server was reached.",
+  admin: "An administrator closed the stream.",
+  completed: "The stream is complete.",
+  failed: "The server failed.",
+};
+
+/** @typedef {{tone: "gap" | "closing", title: string, text: string, label: string}} Notice */
+
+/**
+ * @param {string} reason
+ * @param {number | null} missed Null: nobody knows how many.
+ * @returns {Notice}
+ */
+export function gapNotice(reason, missed) {
+  const text = lookUp(GAPS, reason, "The server does not say more.");
+  return { tone: "gap", title: missedText(missed), text, label: `gap: ${reason}` };
+}
+
+/**
+ * @param {{reason: string, reconnect: boolean, retry_ms: number | null}} closing
+ * @returns {Notice}
+ */
+export function closingNotice({ reason, reconnect, retry_ms: retryMs }) {
+  const soon = retryMs == null ? "soon" : `in about ${Math.max(1, Math.round(retryMs / 1000))} s`;
+  const text = reconnect ? `The page reconnects ${soon}.` : "The page does not reconnect.";
+  const title = lookUp(CLOSINGS, reason, "The server closed the stream.");
+  return { tone: "closing", title, text, label: `closing: ${reason}` };
+}
+
+/**
+ * @param {Date} received
+ * @param {Notice} notice
+ */
+export function noticeRow(received, { tone, title, text, label }) {
+  const item = element("li", `notice-row ${tone}`);
+  const head = element("div", "message-head");
+  head.append(clock(received), element("span", "event", label));
+  item.append(head, element("strong", "", title), element("span", "", ` ${text}`));
+  return item;
+}
+
+/** @param {number | null} missed */
+function missedText(missed) {
+  if (missed === null) return "An unknown number of messages was missed.";
+  return missed === 1 ? "1 message was missed." : `${missed.toLocaleString()} messages were missed.`;
+}
+
+/**
+ * @param {Record<string, string>} table
+ * @param {string} key
+ * @param {string} otherwise
+ */
+function lookUp(table, key, otherwise) {
+  return Object.hasOwn(table, key) ? table[key] : otherwise;
+}
