@@ -12,6 +12,8 @@ from typing import Protocol
 
 from .cursor import Cursor
 from .message import Draft, Gap, Message
+from .selection import Selection
+from .start import Start
 
 Deliver = Callable[[Sequence[Message]], None]
 """Given messages in order as they become visible; must neither wait nor raise."""
@@ -22,13 +24,11 @@ class TopicsFullError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A stretch of a topic's history: first what is missing before it, if anything, then messages, oldest
-    first.
-    """
+class ReplayLimits:
+    """The most that one subscription is replayed: messages, and bytes that they are reckoned at."""
 
-    gap: Gap | None
-    messages: list[Message]
+    messages: int = 10_000
+    size: int = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,41 @@ class TopicHistory:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A stretch of a topic's history, oldest first: what is missing before it, if anything; whether there is
+    more in the direction it was read.
+    """
+
+    gap: Gap | None
+    messages: list[Message]
+    more: bool
+
+
+class Replay(Protocol):
+    """The reading of a selection's history in order of ids, up to the live end.
+
+    It keeps no history from being evicted: what goes while it reads is a gap, with its number.
+    """
+
+    start: Cursor
+    """Where it begins: the id that makes a client which got nothing yet resume rightly."""
+    needed: bool
+    """Whether there may be something to read before the live end."""
+
+    async def read(self, limit: int) -> list[Message | Gap]:
+        """At most `limit` messages, and the gaps between them.
+
+        An empty list means that this reader is at the live end in this very step.
+        """
+
+
 class Broker(Protocol):
     """Order and history.  `open_` functions of the implementations make one."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that all histories together are reckoned at."""
 
     @property
     def head(self) -> Cursor:
@@ -55,17 +88,25 @@ class Broker(Protocol):
             TopicsFullError: a topic is new and there is no room for it.
         """
 
-    async def replay(self, topic: str, after: Cursor | None, limit: int) -> Page:
-        """At most `limit` messages of `topic` behind `after`; None stands for the beginning of what is kept.
+    def open_replay(self, selection: Selection, start: Start) -> Replay:
+        """A reading of `selection` from `start`.
 
         A cursor that this store cannot have given gets everything that is kept, behind a gap `epoch`.
         """
 
-    def rewound(self, topic: str, count: int) -> Cursor:
-        """Just before the newest `count` messages of `topic`, or before all that is kept."""
+    def excerpt(self, topic: str, after: Cursor | None, before: Cursor | None, limit: int) -> Excerpt:
+        """At most `limit` messages of `topic` between the cursors: the oldest behind `after`, or without it
+        the newest.
+        """
 
     def history(self, topic: str) -> TopicHistory:
         """What is kept of `topic`."""
+
+    def purge(self, topic: str) -> Gap:
+        """Take everything out of `topic`; the gap is for whoever listens to it."""
+
+    def forget(self, topic: str) -> bool:
+        """Forget `topic` where nothing is kept of it: whether it is forgotten."""
 
     def attach(self, deliver: Deliver) -> None:
         """Deliver to this hub from now on."""

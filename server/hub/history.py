@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -26,7 +27,7 @@ class HistoryLimits:
 class History:
     """The buffered messages of a topic, oldest first."""
 
-    __slots__ = ("_limits", "_messages", "evicted", "floor", "seq", "size")
+    __slots__ = ("_began", "_limits", "_messages", "floor", "purged_to", "seq", "size")
 
     def __init__(self, limits: HistoryLimits, floor: int) -> None:
         """`floor` is the offset up to which nothing is known of the topic: what it may have held has been
@@ -35,11 +36,12 @@ class History:
         self._limits = limits
         self._messages: deque[Message] = deque()
         self.floor = floor
-        """Offset of the newest message that is gone."""
+        """Offset of the newest message that is gone.  It never goes back."""
         self.seq = 0
         """`seq` of the newest message ever."""
-        self.evicted = 0
-        """How many are gone."""
+        self.purged_to = 0
+        """Offset up to which messages were taken out on demand."""
+        self._began = -1
         self.size = 0
         """Bytes that the buffered messages are reckoned at."""
 
@@ -61,6 +63,8 @@ class History:
 
         The newest itself may be too large to stay.
         """
+        if self._began < 0 and not self.floor:
+            self._began = message.id.offset
         self._messages.append(message)
         self.seq = message.seq
         self.size += message.size
@@ -77,7 +81,30 @@ class History:
             gone = messages.popleft()
             self.size -= gone.size
             self.floor = gone.id.offset
-            self.evicted += 1
+
+    def purge(self) -> None:
+        """Take all messages out."""
+        if self._messages:
+            self.floor = self.purged_to = self._messages[-1].id.offset
+        self._messages.clear()
+        self.size = 0
+
+    @property
+    def floor_seq(self) -> int:
+        """`seq` of the newest message that is gone."""
+        return self.seq - len(self._messages)
+
+    def seq_at(self, offset: int) -> int | None:
+        """`seq` of the newest message up to `offset`, None where that is gone and not known."""
+        if offset < self._began:
+            return 0
+        if offset < self.floor:
+            return None
+        return self.floor_seq + self._index_after(offset)
+
+    def newest_first(self) -> Iterator[Message]:
+        """The buffered messages."""
+        return reversed(self._messages)
 
     def after(self, offset: int, limit: int) -> list[Message]:
         """At most `limit` messages behind `offset`, oldest first."""

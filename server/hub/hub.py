@@ -1,34 +1,51 @@
 """The hub: every topic of this process, who listens to it, and the loop that tells them.
 
 Delivery is one synchronous pass over a topic's subscriptions.  It awaits nothing and nobody, so no
-subscription, however slow, holds up another one or the publisher.
+subscription, however slow, holds up another one or the publisher.  The one exception is asked for: where a
+topic's overflow is `block`, a publisher waits before the pass, and no longer than the write deadline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import trio
 
 from ..lifecycle import CloseReason
-from .broker import Page, TopicsFullError
-from .brokers.memory import MemoryBroker
+from .broker import Broker, Excerpt, TopicsFullError
 from .cursor import Cursor
-from .message import Draft, Form, Message, Notice
+from .message import Draft, Form, Message, Notice, in_bursts
+from .rules import Overflow, RulesOf, TopicRules
+from .selection import Selection, matches
+from .start import Start
 from .subscription import Sink, Subscription
+from .topic import Group, Topic
 
 _FORGET_PAUSE = 1.0
 """Seconds between two searches for topics that can be forgotten, since each looks at all of them."""
 
 
+class BatchTooLargeError(Exception):
+    """A topic whose overflow is `block` was to take more messages at once than may wait for a reader."""
+
+    def __init__(self, topic: str, capacity: int) -> None:
+        super().__init__(f"{topic} takes {capacity} messages at once")
+        self.topic = topic
+        self.capacity = capacity
+
+
 @dataclass(frozen=True, slots=True)
 class HubLimits:
-    """What a subscription may have waiting, and how many topics there may be."""
+    """How many topics there may be, what all topics of one subscription may have waiting together, and how
+    long a publisher waits for a subscription where the topic says so (seconds).
+    """
 
-    capacity: int = 1000
-    capacity_bytes: int = 1024 * 1024
     max_topics: int = 10_000
+    max_queued: int = 10_000
+    max_queued_bytes: int = 4 * 1024 * 1024
+    block_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,60 +57,36 @@ class TopicInfo:
     first: Cursor | None
     last: Cursor | None
     buffered: int
-
-
-class _Topic:
-    __slots__ = ("name", "readers", "subscriptions", "tap", "watched")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        # Subscriptions that are open, among them those that still catch up and are not live.
-        self.readers = 0
-        # A dict for its order and its cheap removal; the values say nothing.
-        self.subscriptions: dict[Subscription, None] = {}
-        self.watched: trio.Event | None = None
-        self.tap: Callable[[Message], object] | None = None
-
-    def is_unused(self) -> bool:
-        """Whether nobody would miss it, as far as is known here."""
-        return not self.readers and self.watched is None and self.tap is None
-
-    def tell(self, item: Message | Notice, but: Subscription | None = None) -> int:
-        """One pass over the subscriptions, `but` left out; how many took it.
-
-        Those that could not go on are dropped.
-        """
-        told = 0
-        ended = []
-        # A copy: one that cannot go on may leave the topic in the middle of the pass.
-        for subscription in tuple(self.subscriptions):
-            if subscription is but:
-                continue
-            if subscription.offer(item):
-                told += 1
-            else:
-                ended.append(subscription)
-        for subscription in ended:
-            self.subscriptions.pop(subscription, None)
-        return told
+    rules: TopicRules
 
 
 class Hub:
     """Publish and subscribe.  Holds nothing open: it needs no closing."""
 
-    def __init__(self, broker: MemoryBroker, limits: HubLimits) -> None:
+    def __init__(self, broker: Broker, rules_of: RulesOf, limits: HubLimits) -> None:
         self._broker = broker
+        self._rules_of = rules_of
         self._limits = limits
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, Topic] = {}
+        self._groups: dict[str, Group] = {}
         self._forget_at = 0.0
+        self.subscriptions = 0
+        """How many are open, among them those that still catch up."""
         self.published = 0
         self.delivered = 0
         """Messages given to a subscription, counted for each."""
         self.dropped = 0
-        """Messages that ended a subscription since they did not fit, counted for each."""
+        """Messages that did not fit into a subscription, counted for each."""
         self.buffered_bytes = 0
         """Bytes waiting for subscribers, over all subscriptions."""
+        self.max_queued = limits.max_queued
+        self.max_queued_bytes = limits.max_queued_bytes
         broker.attach(self._deliver)
+
+    @property
+    def head(self) -> Cursor:
+        """Behind the newest message there is."""
+        return self._broker.head
 
     def admit(self, *names: str) -> None:
         """Make sure that there are topics `names`, forgetting some that nobody uses if need be: all or none.
@@ -109,7 +102,9 @@ class Hub:
             self._forget_unused(keep=names)
         if len(self._topics) > room:
             raise TopicsFullError(*new)
-        self._topics.update((name, _Topic(name)) for name in new)
+        for name in new:
+            topic = self._topics[name] = Topic(name, self._rules_of(name))
+            topic.groups = [group for prefix, group in self._groups.items() if matches(prefix, name)]
 
     # Publishing
 
@@ -117,30 +112,79 @@ class Hub:
         """Publish `drafts` in order, all or nothing.  They are in history and on their way when it returns.
 
         A cancellation takes effect before anything is published, or not at all: what is returned was
-        published.
+        published.  Where a topic's overflow is `block` it waits for room first, at most `block_seconds`.
 
         Raises:
             TopicsFullError: a topic is new and there is no room for it.
+            BatchTooLargeError: more for a topic that blocks than can ever wait.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self.admit(*(draft.topic for draft in drafts))
+        blocking = {
+            draft.topic for draft in drafts if self._topics[draft.topic].rules.overflow is Overflow.BLOCK
+        }
+        if blocking:
+            return await self._publish_in_turn(sorted(blocking), drafts)
+        return await self._publish_now(drafts)
+
+    async def _publish_now(self, drafts: Sequence[Draft]) -> list[Message]:
         messages = await self._broker.publish(drafts)
         # The pass may have been long: let others run, though not be cancelled between a message and its
         # answer.
         await trio.lowlevel.cancel_shielded_checkpoint()
         return messages
 
+    async def _publish_in_turn(self, blocking: list[str], drafts: Sequence[Draft]) -> list[Message]:
+        # In one order everywhere, so that two publishers cannot wait for each other.
+        topics = [self._topics[name] for name in blocking]
+        wanted = []
+        for topic in topics:
+            sizes = [draft.size for draft in drafts if draft.topic == topic.name]
+            if len(sizes) > topic.rules.capacity:
+                raise BatchTooLargeError(topic.name, topic.rules.capacity)
+            wanted.append((len(sizes), sum(sizes)))
+        async with AsyncExitStack() as stack:
+            for topic in topics:
+                # Waiting, it is in use: it must not be forgotten.
+                topic.readers += 1
+                stack.callback(topic.release)
+                await stack.enter_async_context(topic.publishing)
+            with trio.move_on_after(self._limits.block_seconds):
+                for topic, (count, size) in zip(topics, wanted, strict=True):
+                    await topic.wait_room(count, size)
+            # Who has no room yet ends as too slow.
+            return await self._publish_now(drafts)
+
     def _deliver(self, messages: Sequence[Message]) -> None:
         self.published += len(messages)
-        for message in messages:
-            topic = self._topics[message.topic]
-            if topic.tap is not None:
-                topic.tap(message)
-            self.delivered += topic.tell(message)
+        for item in in_bursts(messages):
+            if isinstance(item, Message):
+                topic = self._topics[item.topic]
+                if topic.tap is not None:
+                    topic.tap(item)
+                self.delivered += topic.tell(item)
+            else:
+                topic = self._topics[item.messages[0].topic]
+                if topic.tap is not None:
+                    for message in item.messages:
+                        topic.tap(message)
+                self.delivered += topic.tell(item) * len(item.messages)
 
     def announce(self, topic: str, notice: Notice, *, but: Subscription | None = None) -> None:
         """Give `notice` to every subscription of `topic`, apart from `but`.  Never waits."""
         self._topics[topic].tell(notice, but)
+
+    def tell(self, topic: str, notice: Notice, subscription: Subscription) -> None:
+        """Give `notice` to one subscription of `topic`, in order with all else.  Never waits."""
+        subscription.offer(topic, self._topics[topic].rules, notice)
+
+    def purge(self, name: str) -> bool:
+        """Empty the topic, and tell its subscriptions; False where it has never been used."""
+        topic = self._topics.get(name)
+        if topic is None:
+            return False
+        topic.tell(self._broker.purge(name))
+        return True
 
     def set_tap(self, topic: str, callback: Callable[[Message], object] | None) -> None:
         """Let `callback`, the one tap of `topic`, see each message before any subscription does; None ends
@@ -155,20 +199,18 @@ class Hub:
 
     def subscribe(
         self,
-        topic: str,
+        selection: Selection,
+        start: Start,
         *,
-        after: Cursor | None,
-        catch_up: bool,
         form: Form,
         visible_heartbeat: bool = False,
         sink: Sink,
         close: Callable[[CloseReason], object],
     ) -> Subscription:
-        """A subscription to `topic`, to be entered with `with`.
+        """A subscription to `selection`, to be entered with `with`.
 
         Args:
-            after: with `catch_up`, the cursor behind which it begins; None for the beginning of history.
-            catch_up: whether to read history first.  Otherwise it begins with what is published from now on.
+            start: where it begins.
             form: how items are turned into bytes for `sink`.
             visible_heartbeat: whether heartbeats say where the stream stands.
             sink: where frames may leave without waiting, while nothing is queued.
@@ -176,60 +218,71 @@ class Hub:
             wait.
 
         Raises:
-            TopicsFullError: the topic is new and there is no room for it.
+            TopicsFullError: a topic is new and there is no room for it.
         """
-        self.admit(topic)
+        self.admit(*selection.names)
         return Subscription(
             self,
-            topic,
-            after,
-            catch_up=catch_up,
-            start=self._start(topic, after) if catch_up else self._broker.head,
+            selection,
+            self._broker.open_replay(selection, start),
             form=form,
             visible_heartbeat=visible_heartbeat,
             sink=sink,
             close=close,
-            capacity=self._limits.capacity,
-            capacity_bytes=self._limits.capacity_bytes,
         )
 
-    def _start(self, topic: str, after: Cursor | None) -> Cursor:
-        head = self._broker.head
-        if after is not None and after.epoch == head.epoch and after.offset <= head.offset:
-            return after
-        first = self._broker.history(topic).first
-        return Cursor(head.epoch, first.offset - 1) if first else head
+    def open(self, subscription: Subscription) -> None:
+        """See `LiveTopics`."""
+        self.admit(*subscription.selection.names)
+        for name in subscription.selection.names:
+            self._topics[name].readers += 1
+        self.subscriptions += 1
 
-    def rewound(self, topic: str, count: int) -> Cursor:
-        """Behind which the newest `count` messages of `topic` begin; the head where nothing is kept."""
-        return self._broker.rewound(topic, count)
+    def join(self, subscription: Subscription) -> None:
+        """See `LiveTopics`."""
+        for name in subscription.selection.names:
+            topic = self._topics[name]
+            topic.direct[subscription] = None
+            topic.tell_watched()
+        for prefix in subscription.selection.prefixes:
+            group = self._groups.get(prefix)
+            if group is None:
+                group = self._groups[prefix] = {}
+                for topic in self._matching(prefix):
+                    topic.groups.append(group)
+            group[subscription] = None
+            for topic in self._matching(prefix):
+                topic.tell_watched()
 
-    async def _replay(self, topic: str, after: Cursor | None, limit: int) -> Page:
-        return await self._broker.replay(topic, after, limit)
+    def leave(self, subscription: Subscription) -> None:
+        """See `LiveTopics`."""
+        for name in subscription.selection.names:
+            self._topics[name].direct.pop(subscription, None)
+        for prefix in subscription.selection.prefixes:
+            group = self._groups.get(prefix)
+            if group is None or subscription not in group:
+                continue
+            del group[subscription]
+            if not group:
+                del self._groups[prefix]
+                for topic in self._matching(prefix):
+                    topic.groups.remove(group)
 
-    def _open(self, subscription: Subscription) -> None:
-        self.admit(subscription.topic)
-        self._topics[subscription.topic].readers += 1
+    def close(self, subscription: Subscription) -> None:
+        """See `LiveTopics`."""
+        self.leave(subscription)
+        for name in subscription.selection.names:
+            self._topics[name].readers -= 1
+        self.subscriptions -= 1
 
-    def _join(self, subscription: Subscription) -> None:
-        topic = self._topics[subscription.topic]
-        topic.subscriptions[subscription] = None
-        if topic.watched is not None:
-            topic.watched.set()
-            topic.watched = None
-
-    def _leave(self, subscription: Subscription) -> None:
-        self._topics[subscription.topic].subscriptions.pop(subscription, None)
-
-    def _close(self, subscription: Subscription) -> None:
-        self._leave(subscription)
-        self._topics[subscription.topic].readers -= 1
+    def _matching(self, prefix: str) -> list[Topic]:
+        return [topic for name, topic in self._topics.items() if matches(prefix, name)]
 
     async def wait_watched(self, topic: str) -> None:
         """Wait until somebody is subscribed to `topic`."""
         self.admit(topic)
         entry = self._topics[topic]
-        if entry.subscriptions:
+        if entry.watchers:
             await trio.lowlevel.checkpoint()
             return
         if entry.watched is None:
@@ -239,36 +292,36 @@ class Hub:
     # Looking
 
     @property
-    def subscriptions(self) -> int:
-        """How many subscriptions are live."""
-        return sum(len(topic.subscriptions) for topic in self._topics.values())
-
-    @property
     def history_bytes(self) -> int:
         """Bytes that all histories together are reckoned at."""
         return self._broker.size
 
     def watchers(self, topic: str) -> int:
-        """How many subscriptions `topic` has."""
+        """How many live subscriptions `topic` has."""
         entry = self._topics.get(topic)
-        return len(entry.subscriptions) if entry else 0
+        return entry.watchers if entry else 0
 
     def topic(self, name: str) -> TopicInfo | None:
         """The topic as it stands, None where it has never been used."""
-        if name not in self._topics:
+        topic = self._topics.get(name)
+        if topic is None:
             return None
         kept = self._broker.history(name)
-        return TopicInfo(name, self.watchers(name), kept.first, kept.last, kept.buffered)
+        return TopicInfo(name, topic.watchers, kept.first, kept.last, kept.buffered, topic.rules)
 
     def topic_names(self) -> Iterator[str]:
         """Every topic in use, in no order."""
         return iter(self._topics)
 
+    def excerpt(self, topic: str, after: Cursor | None, before: Cursor | None, limit: int) -> Excerpt:
+        """A stretch of the topic's history; see `Broker.excerpt`."""
+        return self._broker.excerpt(topic, after, before, limit)
+
     def _forget_unused(self, keep: Collection[str]) -> None:
         if trio.current_time() < self._forget_at:
             return
         self._forget_at = trio.current_time() + _FORGET_PAUSE
-        unused = [t.name for t in self._topics.values() if t.is_unused()]
+        unused = [topic.name for topic in self._topics.values() if topic.is_unused()]
         for name in unused:
             if name not in keep and self._broker.forget(name):
                 del self._topics[name]

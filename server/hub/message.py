@@ -94,6 +94,43 @@ class Message:
         return frame
 
 
+class Burst:
+    """Messages of one topic that were published at once: they leave in one write where they can."""
+
+    __slots__ = ("_frames", "messages")
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+        self._frames: dict[Form, bytes] = {}
+
+    def frame(self, form: Form) -> bytes:
+        """All of them in `form`, one behind the other, made at the first call."""
+        frame = self._frames.get(form)
+        if frame is None:
+            frame = self._frames[form] = b"".join([message.frame(form) for message in self.messages])
+        return frame
+
+
+BURST_BYTES = 64 * 1024
+"""What a burst is reckoned at may come to this, or one message."""
+
+
+def in_bursts(messages: Sequence[Message]) -> Iterator[Message | Burst]:
+    """`messages`, in order, as bursts of one topic each; a message alone as itself."""
+    start, size = 0, 0
+    for index, message in enumerate(messages):
+        size += message.size
+        if index > start and (message.topic != messages[start].topic or size > BURST_BYTES):
+            yield _burst(messages[start:index])
+            start, size = index, message.size
+    if messages:
+        yield _burst(messages[start:])
+
+
+def _burst(messages: Sequence[Message]) -> Message | Burst:
+    return messages[0] if len(messages) == 1 else Burst(messages)
+
+
 GapReason = Literal["evicted", "overflow", "epoch", "limit", "purged"]
 
 

@@ -1,15 +1,15 @@
-"""A subscription: one reader of a topic, from where it stands to the live end and along with it.
+"""A subscription: one reader of one or many topics, from where it starts to the live end and along with it.
 
 The model, once.  A subscription first catches up: it reads history page by page, as fast as its reader takes
 them, and nothing live is kept for it meanwhile.  When a page comes back empty it joins the live ones in the
-same step, so that
-nothing can fall between.  From then on the hub offers it every message:
+same step, so that nothing can fall between.  From then on the hub offers it every message:
 
 - while it is *idle* (its reader waits, nothing is queued) the frame is offered straight to the kernel
   (`try_send`);
-- what the kernel does not take, and all that follows, goes into a memory channel of fixed capacity, which
-  the reader drains in batches;
-- what does not fit ends it as a slow consumer.  Nobody waits for it.
+- what the kernel does not take, and all that follows, goes into lanes, one a topic, which the reader drains
+  in the order of ids, a write's worth at a time;
+- what does not fit into its lane is dealt with as the topic's `overflow` says.  Nobody waits for it, except
+  where the topic says `block`.
 
 It becomes idle again only inside `__anext__`, right before it waits: then everything before has been written.
 """
@@ -17,21 +17,27 @@ It becomes idle again only inside `__anext__`, right before it waits: then every
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heapify, heappop, heapreplace
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 import trio
 
 from ..lifecycle import CloseReason
 from ..transport import Sent
+from .broker import Replay
 from .cursor import Cursor
-from .message import Flush, Form, Heartbeat, Item, Message, Notice
-
-if TYPE_CHECKING:
-    from .hub import Hub
+from .lane import Lane, Waiting
+from .message import JOINED_BYTES, Burst, Flush, Form, Heartbeat, Item, Message
+from .rules import Overflow, TopicRules
+from .selection import Selection
 
 PAGE = 64
-"""Messages read from history at once while catching up."""
+"""Messages read from history at once while catching up with few topics."""
+WIDE_PAGE = 512
+"""The same with many: each page looks at all of them."""
+WIDE = 16
+"""Topics that are many."""
 
 _FLUSH = Flush()
 
@@ -43,78 +49,94 @@ class Sink(Protocol):
         """Offer one frame; never waits, never raises."""
 
 
+class LiveTopics(Protocol):
+    """What a subscription has of the hub: the live topics that it joins, and what is counted over all."""
+
+    buffered_bytes: int
+    dropped: int
+    max_queued: int
+    max_queued_bytes: int
+
+    @property
+    def head(self) -> Cursor:
+        """Behind the newest message there is."""
+
+    def open(self, subscription: Subscription) -> None:
+        """Keep its topics from being forgotten."""
+
+    def join(self, subscription: Subscription) -> None:
+        """Offer it everything from now on."""
+
+    def leave(self, subscription: Subscription) -> None:
+        """Offer it nothing more.  Safe to call again."""
+
+    def close(self, subscription: Subscription) -> None:
+        """`leave`, and let go of its topics."""
+
+
 class Subscription:
-    """One reader of one topic.  Made by `Hub.subscribe`; entered with `with`; iterated by one task for
-    batches of items.
+    """One reader.  Made by `Hub.subscribe`; entered with `with`; iterated by one task for batches of items.
 
     After the end was asked for (`end`), what is queued is still given out, then the iteration stops.
     """
 
     __slots__ = (
-        "_after",
-        "_batch_size",
-        "_capacity",
-        "_capacity_bytes",
-        "_catching_up",
         "_close",
+        "_drained",
         "_ending",
+        "_first",
         "_form",
-        "_hub",
         "_idle",
-        "_pending",
-        "_pending_bytes",
-        "_position",
-        "_receive",
-        "_send",
+        "_in_flight",
+        "_lanes",
+        "_queued",
+        "_queued_bytes",
+        "_replay",
         "_sink",
+        "_topics",
         "_visible_heartbeat",
+        "_wake",
+        "selection",
         "start",
-        "topic",
         "touched",
     )
 
     def __init__(
         self,
-        hub: Hub,
-        topic: str,
-        after: Cursor | None,
+        topics: LiveTopics,
+        selection: Selection,
+        replay: Replay,
         *,
-        catch_up: bool,
-        start: Cursor,
         form: Form,
         visible_heartbeat: bool,
         sink: Sink,
         close: Callable[[CloseReason], object],
-        capacity: int,
-        capacity_bytes: int,
     ) -> None:
-        self.topic = topic
-        self.start = start
+        self.selection = selection
+        self.start = replay.start
         """Where it begins: the id that makes a client which got nothing yet resume rightly."""
         self.touched = True
         """Set whenever bytes are sent; the heartbeat's ticker clears it."""
-        self._hub = hub
-        self._after = after
-        self._catching_up = catch_up
+        self._topics = topics
+        self._replay: Replay | None = replay if replay.needed else None
         self._form = form
         self._visible_heartbeat = visible_heartbeat
-        self._position = start
         self._sink = sink
         self._close = close
-        self._capacity = capacity
-        self._capacity_bytes = capacity_bytes
         self._idle = False
         self._ending = False
-        self._pending = 0
-        self._pending_bytes = 0
-        self._batch_size = (0, 0)
-        # One place more than the capacity: a flush that follows a frame which the kernel took in part.
-        self._send, self._receive = trio.open_memory_channel[Item](capacity + 1)
+        self._first: Flush | Heartbeat | None = None
+        self._lanes: dict[str, Lane] = {}
+        self._queued = 0
+        self._queued_bytes = 0
+        self._in_flight = 0
+        self._wake: trio.Event | None = None
+        self._drained: trio.Event | None = None
 
     def __enter__(self) -> Self:
-        self._hub._open(self)
-        if not self._catching_up:
-            self._hub._join(self)
+        self._topics.open(self)
+        if self._replay is None:
+            self._topics.join(self)
         return self
 
     def __exit__(
@@ -123,138 +145,230 @@ class Subscription:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._hub._close(self)
-        self._hub.buffered_bytes -= self._pending_bytes
-        self._pending_bytes = 0
-        self._idle = False
-        self._ending = True
-        self._send.close()
-        self._receive.close()
+        self._topics.close(self)
+        self._stop_taking()
+        self._written()
+        self.discard()
 
     @property
     def is_idle(self) -> bool:
         """Whether all that was offered has left, and the reader waits."""
         return self._idle
 
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether it still reads history."""
+        return self._replay is not None
+
     def end(self) -> None:
         """Take no more messages; let the reader have what is queued, and stop.
 
         Never waits; safe to call again.
         """
-        self._ending = True
-        self._idle = False
-        self._hub._leave(self)
-        self._send.close()
+        self._topics.leave(self)
+        self._stop_taking()
 
-    def offer(self, message: Message | Notice) -> bool:
-        """Called with each message and notice, in order: send or queue it.
+    # Called by the hub, which never waits
+
+    def offer(self, topic: str, rules: TopicRules, item: Waiting | Burst) -> bool:
+        """Called with each item of a topic, in order: send or queue it.
 
         False where it ended the subscription, or where that has ended before.
         """
         if self._ending:
             return False
-        if isinstance(message, Message):
-            self._position = message.id
         if self._idle:
-            sent = self._sink.try_send(message.frame(self._form))
+            sent = self._sink.try_send(item.frame(self._form))
             if sent is Sent.SENT:
                 self.touched = True
                 return True
             self._idle = False
             if sent is Sent.KEPT:
-                self._queue(_FLUSH)
+                self._put_first(_FLUSH)
                 return True
             if sent is Sent.GONE:
-                self._close(CloseReason.CLIENT_DISCONNECTED)
+                self._give_up(CloseReason.CLIENT_DISCONNECTED)
                 return False
-        if self._pending >= self._capacity or (
-            self._pending and self._pending_bytes + message.size > self._capacity_bytes
-        ):
-            self._hub.dropped += 1
-            self._close(CloseReason.SLOW_CONSUMER)
-            return False
-        self._queue(message)
-        return True
-
-    def discard(self) -> None:
-        """Throw away what is queued and not given out, as for a reader that is too slow for it."""
-        while True:
-            try:
-                item = self._receive.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                return
-            self._pending -= 1
-            self._pending_bytes -= item.size
-            self._hub.buffered_bytes -= item.size
+        if isinstance(item, Burst):
+            return all(self._queue(topic, rules, message) for message in item.messages)
+        return self._queue(topic, rules, item)
 
     def heartbeat(self) -> None:
         """Send a sign of life, where nothing else is waiting to be sent."""
         if not self._idle:
             return
         self.touched = True
-        heartbeat = Heartbeat(self._position if self._visible_heartbeat else None)
+        # Idle, it has been sent everything there is.
+        heartbeat = Heartbeat(self._topics.head if self._visible_heartbeat else None)
         sent = self._sink.try_send(heartbeat.frame(self._form))
         if sent is Sent.GONE:
-            self._close(CloseReason.CLIENT_DISCONNECTED)
+            self._give_up(CloseReason.CLIENT_DISCONNECTED)
         elif sent is not Sent.SENT:
             self._idle = False
-            self._queue(_FLUSH if sent is Sent.KEPT else heartbeat)
+            self._put_first(_FLUSH if sent is Sent.KEPT else heartbeat)
 
-    def _queue(self, item: Item) -> None:
-        self._pending += 1
-        self._pending_bytes += item.size
-        self._hub.buffered_bytes += item.size
-        self._send.send_nowait(item)
+    def discard(self) -> None:
+        """Throw away what is queued and not given out, as for a reader that is too slow for it."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()
+        self._topics.buffered_bytes -= self._queued_bytes
+        self._queued = self._queued_bytes = 0
+        self._tell_drained()
+
+    def _queue(self, topic: str, rules: TopicRules, item: Waiting) -> bool:
+        lane = self._lanes.get(topic)
+        if lane is None:
+            lane = Lane(topic, rules)
+        count, size = lane.count, lane.size
+        if not self._put(lane, item):
+            self._topics.dropped += 1
+            self._give_up(CloseReason.SLOW_CONSUMER)
+            return False
+        self._lanes[topic] = lane
+        size = lane.size - size
+        self._queued += lane.count - count
+        self._queued_bytes += size
+        self._topics.buffered_bytes += size
+        self._wake_reader()
+        return True
+
+    def _put(self, lane: Lane, item: Waiting) -> bool:
+        """Queue `item`, whatever that takes; False where the subscription cannot go on."""
+        if lane.overflow is Overflow.LATEST:
+            lane.replace_all(item)
+            return True
+        others = self._queued - lane.count
+        others_bytes = self._queued_bytes - lane.size
+
+        def fits() -> bool:
+            # All topics together have a bound too: otherwise what one connection can hold would not be known.
+            return lane.has_room(1, item.size) and (
+                not others
+                or (
+                    others + lane.count < self._topics.max_queued
+                    and others_bytes + lane.size + item.size <= self._topics.max_queued_bytes
+                )
+            )
+
+        if not fits():
+            if lane.overflow is not Overflow.DROP_OLDEST or not isinstance(item, Message):
+                return False
+            while lane.count and not fits():
+                self._topics.dropped += 1
+                lane.drop_oldest()
+            if not fits():
+                self._topics.dropped += 1
+                lane.miss(item)
+                return True
+        lane.put(item)
+        return True
+
+    def _give_up(self, reason: CloseReason) -> None:
+        self._idle = False
+        self._ending = True
+        self._close(reason)
+        self._wake_reader()
+
+    def _stop_taking(self) -> None:
+        self._idle = False
+        self._ending = True
+        self._tell_drained()
+        self._wake_reader()
+
+    def _put_first(self, item: Flush | Heartbeat) -> None:
+        self._first = item
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    # Called by publishers of topics that block
+
+    def has_room(self, topic: str, count: int, size: int) -> bool:
+        """Whether that much more of `topic` can be queued, or need not be."""
+        lane = self._lanes.get(topic)
+        return self._ending or lane is None or lane.has_room(count, size)
+
+    async def wait_room(self, topic: str, count: int, size: int) -> None:
+        """Wait until `has_room`."""
+        while not self.has_room(topic, count, size):
+            if self._drained is None:
+                self._drained = trio.Event()
+            await self._drained.wait()
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    # Called by the reader
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Item]:
-        """What is to be written next; calling it again says that it has been.
+        """What is to be written next, about a write's worth; calling it again says that it has been.
 
         Cancelling it loses nothing that had not been given out.
         """
-        self._settle()
-        if self._catching_up:
-            items = await self._read_page()
-            if items:
-                return items
-        if self._pending == 0 and not self._ending:
+        self._written()
+        if self._replay is not None:
+            page = await self._read_page(self._replay)
+            if page:
+                return page
+        while not self._lanes and self._first is None:
+            if self._ending:
+                raise StopAsyncIteration
             self._idle = True
-        try:
-            batch = [await self._receive.receive()]
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
+            self._wake = trio.Event()
+            await self._wake.wait()
+        self._wake = None
         self.touched = True
-        try:
-            while True:
-                batch.append(self._receive.receive_nowait())
-        except (trio.WouldBlock, trio.EndOfChannel):
-            pass
-        self._batch_size = (len(batch), sum(item.size for item in batch))
+        return self._take()
+
+    async def _read_page(self, replay: Replay) -> list[Item]:
+        if self._ending:
+            self._replay = None
+            return []
+        wide = self.selection.prefixes or len(self.selection.names) > WIDE
+        items = await replay.read(WIDE_PAGE if wide else PAGE)
+        self.touched = True
+        if not items and not self._ending:
+            # No checkpoint since the page was read: nothing was published between it and this.
+            self._replay = None
+            self._topics.join(self)
+        return list(items)
+
+    def _take(self) -> list[Item]:
+        batch: list[Item] = []
+        if self._first is not None:
+            batch.append(self._first)
+            self._first = None
+        size = 0
+        waiting = [(lane.offset(), topic) for topic, lane in self._lanes.items()]
+        heapify(waiting)
+        while waiting and size < JOINED_BYTES:
+            topic = waiting[0][1]
+            lane = self._lanes[topic]
+            item = lane.take()
+            batch.append(item)
+            size += item.size
+            if lane.has_any():
+                heapreplace(waiting, (lane.offset(), topic))
+            else:
+                heappop(waiting)
+                self._lanes.pop(topic).close()
+        lanes = self._lanes.values()
+        self._queued = sum(lane.count for lane in lanes)
+        queued_bytes = sum(lane.size for lane in lanes)
+        # What is given out is held until it has been written.
+        self._in_flight = self._queued_bytes - queued_bytes
+        self._queued_bytes = queued_bytes
+        self._tell_drained()
         return batch
 
-    async def _read_page(self) -> list[Item]:
-        if self._ending:
-            self._catching_up = False
-            return []
-        page = await self._hub._replay(self.topic, self._after, PAGE)
-        self.touched = True
-        items: list[Item] = [page.gap, *page.messages] if page.gap else [*page.messages]
-        if page.messages:
-            self._after = self._position = page.messages[-1].id
-        elif page.gap:
-            self._after = self._position = page.gap.id
-        else:
-            # No checkpoint since the page was read: nothing was published between it and this.
-            self._catching_up = False
-            self._hub._join(self)
-        return items
-
-    def _settle(self) -> None:
-        count, size = self._batch_size
-        if count:
-            self._pending -= count
-            self._pending_bytes -= size
-            self._hub.buffered_bytes -= size
-            self._batch_size = (0, 0)
+    def _written(self) -> None:
+        self._topics.buffered_bytes -= self._in_flight
+        self._in_flight = 0

@@ -6,14 +6,19 @@ What is published is visible in the same step.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import trio
 
-from ..broker import Deliver, Page, TopicHistory
+from ..broker import Deliver, Excerpt, ReplayLimits, TopicHistory
 from ..cursor import Cursor, new_epoch
-from ..history import History, HistoryLimits
-from ..message import Draft, Gap, GapReason, Message
+from ..history import History
+from ..message import Draft, Gap, Message
+from ..rules import RulesOf
+from ..selection import Selection
+from ..start import After, Start
+from .memory_replay import MemoryReplay
 
 _NOTHING = TopicHistory(first=None, last=None, buffered=0, size=0)
 
@@ -24,20 +29,22 @@ class MemoryBroker:
     Everything is gone with the process; a new one has a new epoch.
     """
 
-    def __init__(self, limits: HistoryLimits) -> None:
-        self._limits = limits
-        self._epoch = new_epoch()
-        self._offset = 0
-        self._histories: dict[str, History] = {}
-        self._forgotten_floor = 0
-        self._deliver: Deliver = _deliver_to_nobody
+    def __init__(self, rules_of: RulesOf, replay_limits: ReplayLimits | None = None) -> None:
+        self.rules_of = rules_of
+        self.replay_limits = replay_limits or ReplayLimits()
+        self.epoch = new_epoch()
         self.size = 0
         """Bytes that all histories together are reckoned at."""
+        self.forgotten_floor = 0
+        """Offset up to which topics that were forgotten may have had messages."""
+        self._offset = 0
+        self._histories: dict[str, History] = {}
+        self._deliver: Deliver = _deliver_to_nobody
 
     @property
     def head(self) -> Cursor:
         """Behind the newest message of the store."""
-        return Cursor(self._epoch, self._offset)
+        return Cursor(self.epoch, self._offset)
 
     def attach(self, deliver: Deliver) -> None:
         """Deliver to this hub from now on."""
@@ -52,9 +59,10 @@ class MemoryBroker:
         for draft in drafts:
             history = self._histories.get(draft.topic)
             if history is None:
-                history = self._histories[draft.topic] = History(self._limits, self._forgotten_floor)
+                limits = self.rules_of(draft.topic).history
+                history = self._histories[draft.topic] = History(limits, self.forgotten_floor)
             self._offset += 1
-            message = Message(draft, Cursor(self._epoch, self._offset), history.seq + 1, wall, now)
+            message = Message(draft, Cursor(self.epoch, self._offset), history.seq + 1, wall, now)
             self.size -= history.size
             history.append(message.without_retry())
             self.size += history.size
@@ -62,71 +70,86 @@ class MemoryBroker:
         self._deliver(messages)
         return messages
 
-    async def replay(self, topic: str, after: Cursor | None, limit: int) -> Page:
-        """See `Broker.replay`.  Without a checkpoint: a short page and what follows it are one step."""
-        history = self._pruned(topic)
-        if history is None:
-            return Page(self._gap_of_unknown(topic, after), [])
-        if after is None:
-            return Page(None, history.after(history.floor, limit))
-        if not self._is_ours(after):
-            return self._from_start(topic, history, "epoch", limit)
-        if after.offset < history.floor:
-            return self._from_start(topic, history, "evicted", limit)
-        return Page(None, history.after(after.offset, limit))
+    def open_replay(self, selection: Selection, start: Start) -> MemoryReplay:
+        """See `Broker.open_replay`."""
+        return MemoryReplay(self, selection, start)
 
-    def rewound(self, topic: str, count: int) -> Cursor:
-        """See `Broker.rewound`."""
-        history = self._pruned(topic)
-        message = history.from_end(count) if history is not None else None
-        return self.head if message is None else Cursor(self._epoch, message.id.offset - 1)
+    def excerpt(self, topic: str, after: Cursor | None, before: Cursor | None, limit: int) -> Excerpt:
+        """See `Broker.excerpt`."""
+        history = self.pruned(topic)
+        end = before.offset if before is not None and self.is_ours(before) else self._offset + 1
+        if after is None:
+            newest = [] if history is None else islice(_until(history, end), limit + 1)
+            found = list(newest)[::-1]
+            return Excerpt(None, found[-limit:], len(found) > limit)
+        replay = self.open_replay(Selection((topic,)), After(after))
+        gap, messages = replay.excerpt(limit + 1)
+        messages = [message for message in messages if message.id.offset < end]
+        return Excerpt(gap, messages[:limit], len(messages) > limit)
 
     def history(self, topic: str) -> TopicHistory:
         """What is kept of `topic`, nothing where it is not known."""
-        history = self._pruned(topic)
+        history = self.pruned(topic)
         if history is None or history.first is None or history.last is None:
             return _NOTHING
         return TopicHistory(history.first.id, history.last.id, len(history), history.size)
+
+    def purge(self, topic: str) -> Gap:
+        """See `Broker.purge`."""
+        history = self._histories.get(topic)
+        if history is not None:
+            self.size -= history.size
+            history.purge()
+        # Whoever is live has had, or has waiting, all that there was.
+        return Gap(self.head, "purged", ((topic, 0),))
 
     def forget(self, topic: str) -> bool:
         """Forget `topic` where nothing is kept of it.
 
         Old cursors meet a gap all the same: the store remembers the floor.
         """
-        history = self._pruned(topic)
+        history = self.pruned(topic)
         if history is None:
             return True
         if len(history):
             return False
-        self._forgotten_floor = max(self._forgotten_floor, history.floor)
+        self.forgotten_floor = max(self.forgotten_floor, history.floor)
         del self._histories[topic]
         return True
 
-    def _pruned(self, topic: str) -> History | None:
+    # For replays of this store.
+
+    def matching(self, selection: Selection) -> Iterator[tuple[str, History]]:
+        """The topics of `selection` that have a history, what is too old taken out."""
+        for name in selection.names:
+            history = self.pruned(name)
+            if history is not None:
+                yield name, history
+        if selection.prefixes:
+            for name, history in self._histories.items():
+                if name.startswith(selection.prefixes) and "/" not in name:
+                    self._prune(history)
+                    yield name, history
+
+    def is_ours(self, cursor: Cursor) -> bool:
+        """Whether this store can have given `cursor`."""
+        return cursor.epoch == self.epoch and cursor.offset <= self._offset
+
+    def pruned(self, topic: str) -> History | None:
+        """The history of `topic`, what is too old taken out."""
         history = self._histories.get(topic)
         if history is not None:
-            self.size -= history.size
-            history.prune()
-            self.size += history.size
+            self._prune(history)
         return history
 
-    def _is_ours(self, cursor: Cursor) -> bool:
-        return cursor.epoch == self._epoch and cursor.offset <= self._offset
+    def _prune(self, history: History) -> None:
+        self.size -= history.size
+        history.prune()
+        self.size += history.size
 
-    def _gap_of_unknown(self, topic: str, after: Cursor | None) -> Gap | None:
-        if after is None:
-            return None
-        if not self._is_ours(after):
-            return Gap(self.head, "epoch", ((topic, None),))
-        if after.offset < self._forgotten_floor:
-            return Gap(self.head, "evicted", ((topic, None),))
-        return None
 
-    def _from_start(self, topic: str, history: History, reason: GapReason, limit: int) -> Page:
-        messages = history.after(history.floor, limit)
-        before = Cursor(self._epoch, messages[0].id.offset - 1) if messages else self.head
-        # How many messages a cursor has missed is not kept: their `seq` went with them.
-        return Page(Gap(before, reason, ((topic, None),)), messages)
+def _until(history: History, end: int) -> Iterator[Message]:
+    return (message for message in history.newest_first() if message.id.offset < end)
 
 
 def _deliver_to_nobody(messages: Sequence[Message]) -> None:
