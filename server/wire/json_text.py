@@ -15,7 +15,9 @@ import msgspec
 MAX_DEPTH = 64
 
 _T = TypeVar("_T")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# One without an end reaches to the end of the text: otherwise each quotation mark in it would be tried as
+# the beginning of another, in time that grows with the square of the length.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
 _SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _SEPARATOR = re.compile("[\u0085\u2028\u2029]")
