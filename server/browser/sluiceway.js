@@ -69,7 +69,6 @@ const TOPIC_NAME = /^[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}$/;
  * @property {string} [event] An event name; not with `as: "text"`.
  * @property {"value" | "json" | "text"} [as] What `data` is: a value to be made JSON (default), JSON text to be
  *   sent as it stands, or plain text.
- * @property {string} [idempotencyKey] The same key within five minutes publishes once.
  * @property {string} [base] Where the server is; default: where this module came from.
  *
  * @typedef {object} Published
@@ -128,10 +127,9 @@ export function subscribe(topic, options = {}) {
  * @returns {Promise<Published>}
  * @throws {ProblemError}
  */
-export async function publish(topic, data, { event, as = "value", idempotencyKey, base = HOME } = {}) {
+export async function publish(topic, data, { event, as = "value", base = HOME } = {}) {
   const headers = new Headers({ Accept: "application/json, application/problem+json" });
   headers.set("Content-Type", as === "text" ? "text/plain;charset=utf-8" : "application/json");
-  if (idempotencyKey !== undefined) headers.set("Idempotency-Key", idempotencyKey);
   let body = String(data);
   if (as !== "text") {
     const name = event === undefined ? "" : `,"event":${JSON.stringify(event)}`;
