@@ -20,7 +20,17 @@ from typing import cast
 import trio
 from quart_trio import QuartTrio
 
-from .hub import Draft, HistoryLimits, Hub, HubLimits, MemoryBroker, run_ticking_feed
+from .hub import (
+    Draft,
+    HistoryLimits,
+    Hub,
+    HubLimits,
+    MemoryBroker,
+    Overflow,
+    TopicRules,
+    run_ticking_feed,
+    same_rules,
+)
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import Pings, Rooms, RoomServices
@@ -39,6 +49,7 @@ from .transport import (
 )
 from .web import (
     TopicOptions,
+    events_blueprint,
     install_doors,
     install_error_handlers,
     operations_blueprint,
@@ -129,9 +140,7 @@ async def open_application(
     without its heartbeat is not to go on.
     """
     registry = Registry(log_stream_end)
-    limits = HubLimits(settings.capacity, settings.capacity_bytes, settings.max_topics)
-    history = HistoryLimits(settings.history, settings.history_seconds, settings.history_bytes)
-    hub = Hub(MemoryBroker(history), limits)
+    hub = _open_hub(settings)
     heartbeats = Heartbeats(settings.heartbeat)
     gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
     events = EventServices(hub, registry, heartbeats, gate)
@@ -142,15 +151,20 @@ async def open_application(
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    app = _create_app(
-        events, rooms, TopicOptions(limits, history, settings.max_body), rules, stats, rooms_url
-    )
+    app = _create_app(events, rooms, TopicOptions(settings.max_body), rules, stats, rooms_url)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
         yield Application(settings, app, events, rooms, rules)
         background.cancel_scope.cancel()
+
+
+def _open_hub(settings: Settings) -> Hub:
+    history = HistoryLimits(settings.history, settings.history_seconds, settings.history_bytes)
+    rules = TopicRules(settings.capacity, settings.capacity_bytes, Overflow.DISCONNECT, history)
+    limits = HubLimits(settings.max_topics, block_seconds=settings.write_deadline)
+    return Hub(MemoryBroker(same_rules(rules)), limits)
 
 
 def _create_app(
@@ -172,6 +186,7 @@ def _create_app(
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events, topics))
+    app.register_blueprint(events_blueprint(events))
     app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))

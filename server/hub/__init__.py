@@ -1,17 +1,25 @@
 """Topics: messages, their order and history, and the fan-out to whoever listens in this process."""
 
-from .broker import TopicsFullError
+from .broker import Excerpt, ReplayLimits, TopicsFullError
 from .brokers.memory import MemoryBroker
 from .cursor import Cursor
 from .feeds import run_ticking_feed
 from .history import HistoryLimits
-from .hub import Hub, HubLimits, TopicInfo
-from .message import Draft, Flush, Form, Gap, Heartbeat, Item, Message, Notice, Origin, joined
+from .hub import BatchTooLargeError, Hub, HubLimits, TopicInfo
+from .message import Burst, Draft, Flush, Form, Gap, Heartbeat, Item, Message, Notice, Origin, joined
+from .rules import Overflow, RulesOf, TopicRules, same_rules
+from .selection import Selection
+from .start import After, Earliest, Live, Rewind, Start
 from .subscription import Subscription
 
 __all__ = [
+    "After",
+    "BatchTooLargeError",
+    "Burst",
     "Cursor",
     "Draft",
+    "Earliest",
+    "Excerpt",
     "Flush",
     "Form",
     "Gap",
@@ -20,13 +28,22 @@ __all__ = [
     "Hub",
     "HubLimits",
     "Item",
+    "Live",
     "MemoryBroker",
     "Message",
     "Notice",
     "Origin",
+    "Overflow",
+    "ReplayLimits",
+    "Rewind",
+    "RulesOf",
+    "Selection",
+    "Start",
     "Subscription",
     "TopicInfo",
+    "TopicRules",
     "TopicsFullError",
     "joined",
     "run_ticking_feed",
+    "same_rules",
 ]

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from .cursor import Cursor
 from .message import Draft, Gap, Message
+from .rules import RulesOf
 from .selection import Selection
 from .start import Start
 
@@ -71,7 +72,11 @@ class Replay(Protocol):
 
 
 class Broker(Protocol):
-    """Order and history.  `open_` functions of the implementations make one."""
+    """Order and history."""
+
+    @property
+    def rules_of(self) -> RulesOf:
+        """The rules of each topic."""
 
     @property
     def size(self) -> int:

@@ -16,8 +16,8 @@ import trio
 from ..lifecycle import CloseReason
 from .broker import Broker, Excerpt, TopicsFullError
 from .cursor import Cursor
-from .message import Draft, Form, Message, Notice, in_bursts
-from .rules import Overflow, RulesOf, TopicRules
+from .message import Draft, Form, Message, Notice, in_bursts, reckoned_size
+from .rules import Overflow, TopicRules
 from .selection import Selection, matches
 from .start import Start
 from .subscription import Sink, Subscription
@@ -63,9 +63,8 @@ class TopicInfo:
 class Hub:
     """Publish and subscribe.  Holds nothing open: it needs no closing."""
 
-    def __init__(self, broker: Broker, rules_of: RulesOf, limits: HubLimits) -> None:
+    def __init__(self, broker: Broker, limits: HubLimits) -> None:
         self._broker = broker
-        self._rules_of = rules_of
         self._limits = limits
         self._topics: dict[str, Topic] = {}
         self._groups: dict[str, Group] = {}
@@ -103,7 +102,7 @@ class Hub:
         if len(self._topics) > room:
             raise TopicsFullError(*new)
         for name in new:
-            topic = self._topics[name] = Topic(name, self._rules_of(name))
+            topic = self._topics[name] = Topic(name, self._broker.rules_of(name))
             topic.groups = [group for prefix, group in self._groups.items() if matches(prefix, name)]
 
     # Publishing
@@ -139,7 +138,7 @@ class Hub:
         topics = [self._topics[name] for name in blocking]
         wanted = []
         for topic in topics:
-            sizes = [draft.size for draft in drafts if draft.topic == topic.name]
+            sizes = [reckoned_size(draft.data) for draft in drafts if draft.topic == topic.name]
             if len(sizes) > topic.rules.capacity:
                 raise BatchTooLargeError(topic.name, topic.rules.capacity)
             wanted.append((len(sizes), sum(sizes)))
@@ -230,6 +229,10 @@ class Hub:
             sink=sink,
             close=close,
         )
+
+    def rules(self, topic: str) -> TopicRules:
+        """The rules of `topic`, used or not."""
+        return self._broker.rules_of(topic)
 
     def open(self, subscription: Subscription) -> None:
         """See `LiveTopics`."""

@@ -42,9 +42,7 @@ class Lane:
         """Whether `count` items of `size` bytes together fit in beside what waits."""
         if not self.count:
             return count <= self._rules.capacity
-        return (
-            self.count + count <= self._rules.capacity and self.size + size <= self._rules.capacity_bytes
-        )
+        return self.count + count <= self._rules.capacity and self.size + size <= self._rules.capacity_bytes
 
     def put(self, item: Waiting) -> None:
         """Add the newest item, for which there is room."""

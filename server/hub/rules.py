@@ -40,3 +40,8 @@ class TopicRules:
 
 RulesOf = Callable[[str], TopicRules]
 """The rules of the topic of that name.  The same name always has the same rules."""
+
+
+def same_rules(rules: TopicRules) -> RulesOf:
+    """`rules` for every topic."""
+    return lambda _: rules

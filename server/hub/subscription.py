@@ -28,7 +28,7 @@ from ..transport import Sent
 from .broker import Replay
 from .cursor import Cursor
 from .lane import Lane, Waiting
-from .message import JOINED_BYTES, Burst, Flush, Form, Heartbeat, Item, Message
+from .message import JOINED_BYTES, Burst, Flush, Form, Heartbeat, Item, Message, Notice
 from .rules import Overflow, TopicRules
 from .selection import Selection
 
@@ -72,6 +72,9 @@ class LiveTopics(Protocol):
 
     def close(self, subscription: Subscription) -> None:
         """`leave`, and let go of its topics."""
+
+    def tell(self, topic: str, notice: Notice, subscription: Subscription) -> None:
+        """Offer `notice` of `topic` to it alone."""
 
 
 class Subscription:
@@ -193,6 +196,14 @@ class Subscription:
             return all(self._queue(topic, rules, message) for message in item.messages)
         return self._queue(topic, rules, item)
 
+    def tell(self, notice: Notice) -> None:
+        """Give `notice` to this reader alone, in order with what its topic, the only one, brings.
+
+        Never waits.
+        """
+        (topic,) = self.selection.names
+        self._topics.tell(topic, notice, self)
+
     def heartbeat(self) -> None:
         """Send a sign of life, where nothing else is waiting to be sent."""
         if not self._idle:
@@ -265,6 +276,7 @@ class Subscription:
         return True
 
     def _give_up(self, reason: CloseReason) -> None:
+        self._topics.leave(self)
         self._idle = False
         self._ending = True
         self._close(reason)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from ..hub import Draft, Hub, Origin, Subscription, joined
+from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import Connection, ConnectionEndedError, DrainGate
 from ..wire import json_text, room_frames
@@ -106,9 +106,8 @@ class Membership:
         services = self.services
         # A member's subscription is also how it is told what concerns it alone: one order for all frames.
         subscription = services.hub.subscribe(
-            TOPIC_PREFIX + self.room,
-            after=None,
-            catch_up=False,
+            Selection((TOPIC_PREFIX + self.room,)),
+            Live(),
             form=json_frame,
             sink=connection,
             close=lambda reason: _give_up(opened, subscription, reason),

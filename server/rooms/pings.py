@@ -81,7 +81,7 @@ class Pings:
             watched.next_ping = now + self._interval
             if watched.subscription.is_idle and watched.pinged_at is None:
                 watched.pinged_at = now
-                watched.subscription.offer(PING)
+                watched.subscription.tell(PING)
 
 
 class _Kept:

@@ -30,7 +30,7 @@ class Member:
 
     def tell(self, frame: object) -> None:
         """Send a frame to this member alone, in order with all else.  Never waits."""
-        self.subscription.offer(Notice(frame))
+        self.subscription.tell(Notice(frame))
 
 
 class Room:

@@ -1,6 +1,7 @@
 """HTTP response bodies that stream, and what keeps them alive."""
 
 from .events import EventServices, EventStream, closing_event, refused_events
+from .forms import shown_gap
 from .heartbeats import Heartbeats
 from .responses import PulledBody, PulledRequest, StreamBody, StreamingConnection
 
@@ -14,4 +15,5 @@ __all__ = [
     "StreamingConnection",
     "closing_event",
     "refused_events",
+    "shown_gap",
 ]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import trio
 
-from ..hub import Cursor, Hub, TopicsFullError, joined
+from ..hub import Hub, Selection, Start, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import ByteStream, DrainGate
 from ..wire import json_text, sse
-from .forms import EVENT_FORMS, framed
+from .forms import ENVELOPE_FORMS, EVENT_FORMS, framed
 from .heartbeats import Heartbeats
 
 FIRST_RETRY_MS = (1000, 5000)
@@ -35,15 +35,13 @@ class EventServices:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """One subscriber over HTTP: `topic`, from `after` on where `catch_up` is true (None: all that is kept),
-    else live.
-    """
+    """One subscriber over HTTP: to `selection`, from `start` on, each message in an `envelope` or bare."""
 
     services: EventServices
     head: RequestHead
-    topic: str
-    after: Cursor | None
-    catch_up: bool
+    selection: Selection
+    start: Start
+    envelope: bool = False
     visible_heartbeat: bool = False
 
     async def run(self, stream: ByteStream) -> None:
@@ -71,13 +69,12 @@ class EventStream:
     async def _follow(self, stream: ByteStream, opened: OpenStream) -> None:
         """Write the first block and then every message, until the subscription ends."""
         services = self.services
-        form = EVENT_FORMS[stream.framing]
+        form = (ENVELOPE_FORMS if self.envelope else EVENT_FORMS)[stream.framing]
         with (
             opened.hold("subscription"),
             services.hub.subscribe(
-                self.topic,
-                after=self.after,
-                catch_up=self.catch_up,
+                self.selection,
+                self.start,
                 form=form,
                 visible_heartbeat=self.visible_heartbeat,
                 sink=stream,

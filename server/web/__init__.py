@@ -2,6 +2,7 @@
 
 from .answers import refuse_events
 from .doors import install_doors, install_error_handlers
+from .events import events_blueprint
 from .handshakes import websocket_door
 from .operations import operations_blueprint
 from .pages import pages_blueprint
@@ -10,6 +11,7 @@ from .topics import TopicOptions, topics_blueprint
 
 __all__ = [
     "TopicOptions",
+    "events_blueprint",
     "install_doors",
     "install_error_handlers",
     "operations_blueprint",

@@ -70,19 +70,49 @@ def query_of(head: RequestHead, accepted: frozenset[str]) -> dict[str, str]:
     Raises:
         ProblemError: `query_invalid`.
     """
-    try:
-        pairs = parse_qsl(head.query, keep_blank_values=True, errors="strict", max_num_fields=100)
-    except ValueError:
-        raise ProblemError("query_invalid", "The query is not UTF-8, or has too many parameters.") from None
     query: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in accepted:
-            known = ", ".join(sorted(accepted)) or "none"
-            raise ProblemError("query_invalid", f"A query parameter is unknown. Known here: {known}.")
+    for name, value in _pairs_of(head, accepted):
         if name in query:
             raise ProblemError("query_invalid", f"The parameter {name} is given twice.")
         query[name] = value
     return query
+
+
+def queries_of(head: RequestHead, accepted: frozenset[str], many: str) -> tuple[dict[str, str], list[str]]:
+    """`query_of`, and every value of the parameter `many`, which may be given more than once."""
+    query: dict[str, str] = {}
+    values: list[str] = []
+    for name, value in _pairs_of(head, accepted | {many}):
+        if name == many:
+            values.append(value)
+        elif name in query:
+            raise ProblemError("query_invalid", f"The parameter {name} is given twice.")
+        else:
+            query[name] = value
+    return query, values
+
+
+def _pairs_of(head: RequestHead, accepted: frozenset[str]) -> list[tuple[str, str]]:
+    try:
+        pairs = parse_qsl(head.query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise ProblemError("query_invalid", "The query is not UTF-8, or has too many parameters.") from None
+    if not all(name in accepted for name, _ in pairs):
+        known = ", ".join(sorted(accepted)) or "none"
+        raise ProblemError("query_invalid", f"A query parameter is unknown. Known here: {known}.")
+    return pairs
+
+
+def one_of(query: dict[str, str], name: str, values: tuple[str, ...]) -> str:
+    """The parameter `name`, one of `values`; the first of them where it is not given.
+
+    Raises:
+        ProblemError: `query_invalid`.
+    """
+    value = query.get(name, values[0])
+    if value not in values:
+        raise ProblemError("query_invalid", f"{name} is {' or '.join(values)}.")
+    return value
 
 
 def whole_number(query: dict[str, str], name: str, default: int, *, least: int, most: int) -> int:

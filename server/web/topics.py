@@ -1,21 +1,21 @@
-"""Topics over HTTP: publish, subscribe, look."""
+"""Topics over HTTP: publish, look, read what is kept, empty."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 import msgspec
 from quart import Blueprint, Response, request
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
-from ..hub import Cursor, Draft, HistoryLimits, HubLimits, TopicInfo, TopicsFullError
-from ..lifecycle import CloseReason, RequestHead
-from ..streams import EventServices, EventStream
+from ..hub import Cursor, Draft, Excerpt, Message, TopicInfo, TopicsFullError
+from ..lifecycle import RequestHead
+from ..streams import EventServices, shown_gap
 from ..wire import json_text, sse
 from ..wire.problem import ProblemError
-from .answers import event_stream, json_response, refuse_events, refused_response
+from ..wire.times import rfc3339
+from .answers import json_response
 from .requests import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -47,10 +47,8 @@ class Publication(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class TopicOptions:
-    """What the routes say of topics, and how long a body may be (bytes)."""
+    """How long a body may be (bytes)."""
 
-    hub: HubLimits
-    history: HistoryLimits
     max_body: int
 
 
@@ -64,8 +62,7 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
         check_name(topic)
         head = head_of(request)
         query_of(head, frozenset())
-        if topic in RESERVED_TOPICS:
-            raise ProblemError("topic_reserved", f"The topic {topic} is published by the server alone.")
+        _check_not_reserved(topic)
         draft = await _read_draft(topic, head, options.max_body)
         try:
             (message,) = await hub.publish([draft])
@@ -74,53 +71,49 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
         answer = {"topic": topic, "id": str(message.id), "subscribers": hub.watchers(topic)}
         return json_response(answer, 201)
 
-    @blueprint.get("/topics/<topic>/events")
-    async def subscribe(topic: str) -> Response:
-        check_name(topic)
-        head = head_of(request)
-        query = query_of(head, frozenset({"last_event_id", "heartbeat", "rewind"}))
-        if query.get("heartbeat", "comment") not in ("comment", "event"):
-            raise ProblemError("query_invalid", "heartbeat is comment or event.")
-        rewind = whole_number(query, "rewind", 0, least=0, most=1_000_000)
-        _check_accepts_events(head)
-        if services.gate.draining:
-            detail = "The server is shutting down."
-            return refused_response(
-                refuse_events(head, "server_draining", detail, CloseReason.SERVER_DRAINING, services.gate)
-            )
-        try:
-            if head.method != "HEAD":
-                hub.admit(topic)
-        except TopicsFullError:
-            detail = _topics_full().problem.detail
-            return refused_response(
-                refuse_events(head, "topics_full", detail, CloseReason.LIMIT, services.gate)
-            )
-        catch_up, after = _cursor(head, query)
-        if not catch_up and rewind:
-            catch_up, after = True, hub.rewound(topic, rewind)
-        visible = query.get("heartbeat") == "event"
-        stream = EventStream(services, head.without_headers(), topic, after, catch_up, visible)
-        return event_stream(stream.run)
-
     @blueprint.get("/topics/<topic>")
     async def look(topic: str) -> Response:
         check_name(topic)
         query_of(head_of(request), frozenset())
         info = hub.topic(topic)
         if info is None:
-            raise ProblemError("topic_unknown", "The topic has had neither a message nor a subscriber.")
-        return json_response(_shown(info, options))
+            raise _unknown()
+        return json_response(_shown(info))
+
+    @blueprint.delete("/topics/<topic>")
+    async def purge(topic: str) -> Response:
+        check_name(topic)
+        query_of(head_of(request), frozenset())
+        _check_not_reserved(topic)
+        if not hub.purge(topic):
+            raise _unknown()
+        return Response(status=204)
+
+    @blueprint.get("/topics/<topic>/messages")
+    async def read(topic: str) -> Response:
+        check_name(topic)
+        query = query_of(head_of(request), frozenset({"after", "before", "limit"}))
+        limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
+        after, before = _cursor(query, "after"), _cursor(query, "before")
+        if hub.topic(topic) is None:
+            raise _unknown()
+        excerpt = hub.excerpt(topic, after, before, limit)
+        return _page(excerpt, after, before, hub.head)
 
     @blueprint.get("/topics")
     async def look_at_all() -> Response:
-        query = query_of(head_of(request), frozenset({"limit", "after"}))
+        query = query_of(head_of(request), frozenset({"limit", "after", "pattern"}))
+        pattern = query.get("pattern", "*")
         limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
         after = query.get("after", "")
         # Names with a slash are internal: rooms and the like.
-        names = sorted(name for name in hub.topic_names() if name > after and "/" not in name)
+        names = sorted(
+            name
+            for name in hub.topic_names()
+            if name > after and "/" not in name and fnmatchcase(name, pattern)
+        )
         infos = [info for name in names[:limit] if (info := hub.topic(name)) is not None]
-        answer: dict[str, object] = {"topics": [_shown(info, options) for info in infos]}
+        answer: dict[str, object] = {"topics": [_shown(info) for info in infos]}
         answer["next"] = names[limit - 1] if len(names) > limit else None
         return json_response(answer)
 
@@ -159,38 +152,64 @@ def _check_event(event: str) -> None:
     )
 
 
-def _check_accepts_events(head: RequestHead) -> None:
-    accept = head.header("accept")
-    if accept and not parse_accept_header(accept, MIMEAccept).best_match([sse.CONTENT_TYPE]):
-        raise ProblemError("form_unacceptable", "Available here: text/event-stream.")
+def _check_not_reserved(topic: str) -> None:
+    if topic in RESERVED_TOPICS:
+        raise ProblemError("topic_reserved", f"The topic {topic} is published by the server alone.")
 
 
-def _cursor(head: RequestHead, query: dict[str, str]) -> tuple[bool, Cursor | None]:
-    """Whether to catch up, and behind what.
+def _unknown() -> ProblemError:
+    return ProblemError("topic_unknown", "The topic has had neither a message nor a subscriber.")
 
-    The header wins: EventSource moves it, while the URL stays as it was.
+
+def _cursor(query: dict[str, str], name: str) -> Cursor | None:
+    """The id in the parameter `name`.  One that is none is of an epoch that never was."""
+    text = query.get(name)
+    return None if text is None else Cursor.parse(text) or Cursor("", 0)
+
+
+def _page(excerpt: Excerpt, after: Cursor | None, before: Cursor | None, head: Cursor) -> Response:
+    """A page of messages, and the id to go on with in the direction it was read: backwards with `before`
+    alone, where there is more; forwards otherwise, always, for clients that come again.
     """
-    text = head.header("last-event-id") or query.get("last_event_id") or ""
-    if not text:
-        return False, None
-    if text == "earliest":
-        return True, None
-    # An id that is none is of an epoch that never was: the client is told of a gap, not of an error.
-    return True, Cursor.parse(text) or Cursor("", 0)
+    messages = excerpt.messages
+    following: Cursor | None
+    if after is None and before is not None:
+        following = messages[0].id if excerpt.more else None
+    elif messages:
+        following = messages[-1].id
+    else:
+        following = excerpt.gap.id if excerpt.gap else after or head
+    answer: dict[str, object] = {
+        "messages": [_shown_message(message) for message in messages],
+        "next": None if following is None else str(following),
+        "gap": None if excerpt.gap is None else shown_gap(excerpt.gap) | {"id": str(excerpt.gap.id)},
+    }
+    return json_response(answer)
+
+
+def _shown_message(message: Message) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "id": str(message.id),
+        "seq": message.seq,
+        "event": message.event,
+        "data": message.data if message.text else msgspec.Raw(message.data.encode()),
+        "time": rfc3339(message.time),
+    }
+    return shown | {"text": True} if message.text else shown
 
 
 def _topics_full() -> ProblemError:
     return ProblemError("topics_full", "As many topics are in use as this server allows.", Retry_After="5")
 
 
-def _shown(info: TopicInfo, options: TopicOptions) -> dict[str, object]:
+def _shown(info: TopicInfo) -> dict[str, object]:
     return {
         "topic": info.topic,
         "subscribers": info.subscribers,
         "first": str(info.first) if info.first else None,
         "last": str(info.last) if info.last else None,
         "buffered": info.buffered,
-        "capacity": options.hub.capacity,
-        "overflow": "disconnect",
-        "history": options.history.messages,
+        "capacity": info.rules.capacity,
+        "overflow": info.rules.overflow.value,
+        "history": info.rules.history.messages,
     }

@@ -9,20 +9,20 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
-from server.hub import Cursor, Draft, Gap, Heartbeat, Hub, Item, Message, Notice, Subscription
+from server.hub import Draft, Gap, Heartbeat, Hub, Item, Live, Message, Notice, Selection, Start, Subscription
 from server.lifecycle import CloseReason
 from server.transport import Sent
 
 
 def form(item: Message | Notice | Gap | Heartbeat) -> bytes:
-    """A message as its text, anything else as a word."""
+    """A message as its text on a line, anything else as a word."""
     match item:
         case Message():
-            return item.data.encode()
+            return f"{item.data}\n".encode()
         case Gap():
-            return f"gap {item.reason}".encode()
+            return f"gap {item.reason}\n".encode()
         case _:
-            return b"heartbeat"
+            return b"heartbeat\n"
 
 
 class Sink:
@@ -45,7 +45,7 @@ class Sink:
             return Sent.BUSY
         sent = next(self._answers, self._then)
         if sent is Sent.SENT:
-            self.wire.append(frame.decode())
+            self.wire += frame.decode().splitlines()
         elif sent is Sent.KEPT:
             self._rest = frame
         return sent
@@ -54,7 +54,7 @@ class Sink:
         """What `send_all` would do with the frames of `batch`."""
         rest, self._rest = self._rest, None
         frames = [rest or b"", *(item.frame(form) for item in batch)]
-        self.wire += [frame.decode() for frame in frames if frame]
+        self.wire += b"".join(frames).decode().splitlines()
 
 
 class Subscriber:
@@ -65,17 +65,15 @@ class Subscriber:
         hub: Hub,
         sink: Sink | None = None,
         topic: str = "t",
-        *,
-        after: Cursor | None = None,
-        catch_up: bool = False,
+        *topics: str,
+        start: Start | None = None,
         visible_heartbeat: bool = False,
     ) -> None:
         self.sink = sink or Sink()
         self.closed: list[CloseReason] = []
         self.subscription: Subscription = hub.subscribe(
-            topic,
-            after=after,
-            catch_up=catch_up,
+            Selection.of((topic, *topics)),
+            start or Live(),
             form=form,
             visible_heartbeat=visible_heartbeat,
             sink=self.sink,

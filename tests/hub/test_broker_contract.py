@@ -7,7 +7,18 @@ from collections.abc import Sequence
 import pytest
 from trio.testing import MockClock
 
-from server.hub import Cursor, Draft, Gap, HistoryLimits, MemoryBroker, Message
+from server.hub import (
+    After,
+    Cursor,
+    Draft,
+    Earliest,
+    Gap,
+    HistoryLimits,
+    MemoryBroker,
+    Message,
+    Rewind,
+    Selection,
+)
 from tests.hub.conftest import OpenBroker
 
 FOREVER = 10**6
@@ -23,9 +34,17 @@ def behind(cursor: Cursor) -> Cursor:
 
 async def replayed(broker: MemoryBroker, after: Cursor | None, topic: str = "t") -> tuple[object, list[str]]:
     """The gap, as id and reason, and the texts of one long page."""
-    page = await broker.replay(topic, after, FOREVER)
-    gap = (page.gap.id, page.gap.reason) if page.gap else None
-    return gap, [message.data for message in page.messages]
+    items = await broker.open_replay(Selection((topic,)), Earliest() if after is None else After(after)).read(
+        FOREVER
+    )
+    gaps = [(item.id, item.reason) for item in items if isinstance(item, Gap)]
+    assert len(gaps) <= 1
+    assert not any(isinstance(item, Gap) for item in items[1:])
+    return (gaps[0] if gaps else None), texts(items)
+
+
+def texts(items: Sequence[Message | Gap]) -> list[str]:
+    return [item.data for item in items if isinstance(item, Message)]
 
 
 async def test_ids_grow_over_all_topics_and_seq_counts_each_topic(open_broker: OpenBroker) -> None:
@@ -75,12 +94,11 @@ async def test_one_cursor_resumes_every_topic(open_broker: OpenBroker) -> None:
 async def test_history_comes_in_pages_without_loss_or_doubling(open_broker: OpenBroker) -> None:
     broker = open_broker(HistoryLimits())
     ids = await publish(broker, *map(str, range(10)))
-    cursor: Cursor | None = None
+    replay = broker.open_replay(Selection(("t",)), Earliest())
     seen: list[Cursor] = []
-    while messages := (await broker.replay("t", cursor, 3)).messages:
-        assert len(messages) <= 3
-        seen += [message.id for message in messages]
-        cursor = seen[-1]
+    while items := await replay.read(3):
+        assert len(items) <= 3
+        seen += [item.id for item in items]
     assert seen == ids
 
 
@@ -105,8 +123,8 @@ async def test_a_cursor_behind_which_something_was_evicted_gets_a_gap(open_broke
 async def test_a_gap_names_its_topic(open_broker: OpenBroker) -> None:
     broker = open_broker(HistoryLimits())
     (last,) = await publish(broker, "a")
-    page = await broker.replay("t", Cursor("another", 1), 1)
-    assert page.gap == Gap(behind(last), "epoch", (("t", None),))
+    gap, _ = await broker.open_replay(Selection(("t",)), After(Cursor("another", 1))).read(1)
+    assert gap == Gap(behind(last), "epoch", (("t", None),))
 
 
 async def test_where_all_was_evicted_the_gap_stands_at_the_head(
@@ -120,14 +138,20 @@ async def test_where_all_was_evicted_the_gap_stands_at_the_head(
     assert broker.history("t").buffered == 0
 
 
-async def test_rewinding_stands_just_before_the_newest(open_broker: OpenBroker) -> None:
+async def test_rewinding_begins_with_the_newest(open_broker: OpenBroker) -> None:
     broker = open_broker(HistoryLimits(messages=3))
-    assert broker.rewound("t", 5) == broker.head
+    assert broker.open_replay(Selection(("t",)), Rewind(5)).start == broker.head
     ids = await publish(broker, "a", "b", "c", "d")
     await publish(broker, "x", topic="other")
-    for count, wanted in ((1, ids[3]), (2, ids[2]), (3, ids[1]), (99, ids[1])):
-        assert broker.rewound("t", count) == behind(wanted)
-    assert broker.rewound("t", 0) == broker.head
+    for count, wanted, start in (
+        (1, "d", ids[3]),
+        (2, "cd", ids[2]),
+        (3, "bcd", ids[1]),
+        (99, "bcd", ids[1]),
+    ):
+        replay = broker.open_replay(Selection(("t",)), Rewind(count))
+        assert replay.start == behind(start)
+        assert texts(await replay.read(FOREVER)) == list(wanted)
 
 
 async def test_looking_tells_the_ends_the_number_and_the_bytes(open_broker: OpenBroker) -> None:
@@ -155,7 +179,7 @@ async def test_the_size_of_the_store_is_that_of_its_histories(
 async def test_a_retry_is_delivered_and_not_replayed(open_broker: OpenBroker) -> None:
     broker = open_broker(HistoryLimits())
     (live,) = await broker.publish([Draft("t", "a", event="e", retry=700)])
-    (kept,) = (await broker.replay("t", None, 1)).messages
+    (kept,) = broker.excerpt("t", None, None, 1).messages
     assert (live.retry, kept.retry) == (700, None)
     assert (kept.id, kept.seq, kept.data, kept.event) == (live.id, live.seq, live.data, live.event)
 

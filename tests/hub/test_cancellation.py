@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import trio
 
-from server.hub import Draft, HistoryLimits, Hub, HubLimits, MemoryBroker
+from server.hub import Draft, Earliest, Hub
 from server.transport import Sent
 from tests.hub.readers import Sink, Subscriber, drafts
 from tests.support.cancel import cancel_at_each_step
-
-
-def open_hub() -> Hub:
-    return Hub(MemoryBroker(HistoryLimits()), HubLimits())
+from tests.support.hubs import open_hub
 
 
 async def kept(hub: Hub, topic: str) -> list[str]:
-    return [message.data for message in (await hub._replay(topic, None, 10**6)).messages]
+    return [message.data for message in hub.excerpt(topic, None, None, 1000).messages]
 
 
 async def test_a_cancelled_subscriber_leaves_nothing_in_the_hub() -> None:
@@ -32,7 +29,7 @@ async def test_a_cancelled_subscriber_leaves_nothing_in_the_hub() -> None:
         for n in range(6):
             await hub.publish(drafts(str(n)))
         for topic in hub._topics.values():
-            for subscription in list(topic.subscriptions):
+            for subscription in topic.subscriptions():
                 subscription.end()
 
     def nothing_left(step: int) -> None:
@@ -48,7 +45,7 @@ async def test_a_cancelled_replay_leaves_nothing_and_reads_on_where_it_was() -> 
 
     async def replay() -> None:
         nonlocal reader
-        reader = Subscriber(hub, catch_up=True)
+        reader = Subscriber(hub, start=Earliest())
         with reader.subscription:
             while len(reader.wire) < 150:
                 await reader.write_once()

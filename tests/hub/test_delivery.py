@@ -8,15 +8,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from server.hub import HistoryLimits, Hub, HubLimits, MemoryBroker
+from server.hub import Hub, Live, Selection
 from server.hub.message import OVERHEAD
 from server.lifecycle import CloseReason
 from server.transport import Sent
 from tests.hub.readers import Sink, Subscriber, drafts
-
-
-def open_hub(**limits: int) -> Hub:
-    return Hub(MemoryBroker(HistoryLimits()), HubLimits(**limits))
+from tests.support.hubs import open_hub
 
 
 def stalled(hub: Hub) -> Subscriber:
@@ -115,7 +112,7 @@ async def test_a_message_larger_than_the_capacity_is_taken_while_nothing_waits()
         assert slow.closed == [CloseReason.SLOW_CONSUMER]
 
 
-async def test_a_batch_that_is_being_written_counts_until_it_has_been() -> None:
+async def test_a_batch_that_is_being_written_is_held_until_it_has_been_and_takes_nobodys_place() -> None:
     hub = open_hub(capacity=4)
     slow = stalled(hub)
     with slow.subscription:
@@ -126,9 +123,10 @@ async def test_a_batch_that_is_being_written_counts_until_it_has_been() -> None:
         await hub.publish(drafts("4"))
         batch = await anext(slow.subscription)
         assert hub.buffered_bytes == OVERHEAD + 2
-        await hub.publish(drafts("5", "6", "7"))
+        await hub.publish(drafts("5", "6", "7", "8"))
         assert slow.closed == []
-        await hub.publish(drafts("8"))
+        assert hub.buffered_bytes == 5 * (OVERHEAD + 2)
+        await hub.publish(drafts("9"))
         assert slow.closed == [CloseReason.SLOW_CONSUMER]
     assert hub.buffered_bytes == 0
 
@@ -264,7 +262,7 @@ async def test_a_form_is_applied_once_however_many_listen() -> None:
 
     def subscribe() -> Callable[[], None]:
         subscription = hub.subscribe(
-            "t", after=None, catch_up=False, form=counting, sink=Sink(), close=lambda reason: None
+            Selection(("t",)), Live(), form=counting, sink=Sink(), close=lambda reason: None
         ).__enter__()
         nursery.start_soon(anext, subscription)
         return lambda: subscription.__exit__(None, None, None)

@@ -24,7 +24,7 @@ async def test_the_oldest_goes_when_there_are_too_many() -> None:
     for offset in range(1, 6):
         history.append(message(offset))
     assert offsets(history) == [3, 4, 5]
-    assert (history.floor, history.seq, history.evicted) == (2, 5, 2)
+    assert (history.floor, history.seq, history.floor_seq) == (2, 5, 2)
 
 
 async def test_what_is_older_than_the_limit_goes_also_when_nothing_comes(autojump_clock: MockClock) -> None:

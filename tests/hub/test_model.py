@@ -10,10 +10,11 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from trio.testing import MockClock
 
-from server.hub import Cursor, HistoryLimits, Hub, HubLimits, MemoryBroker
+from server.hub import After, Cursor, Earliest, HistoryLimits, Live, Start
 from server.lifecycle import CloseReason
 from server.transport import Sent
 from tests.hub.readers import Sink, Subscriber, drafts
+from tests.support.hubs import open_hub
 
 KEPT = 5
 CAPACITY = 8
@@ -27,13 +28,12 @@ class Expected:
     subscriber: Subscriber
     wanted: list[str]
     queued: int = 0
-    writing: int = 0
     ended: bool = False
 
     def offer(self, text: str) -> None:
         if self.ended:
             return
-        if self.queued + self.writing == CAPACITY:
+        if self.queued == CAPACITY:
             self.ended = True
             return
         self.queued += 1
@@ -50,9 +50,7 @@ class HubMachine(RuleBasedStateMachine):
         self.offset = 0.0
         self.log: list[tuple[str, Cursor, float]] = []
         self.live: list[Expected] = []
-        self.hub = Hub(
-            MemoryBroker(HistoryLimits(messages=KEPT, seconds=SECONDS)), HubLimits(capacity=CAPACITY)
-        )
+        self.hub = open_hub(HistoryLimits(messages=KEPT, seconds=SECONDS), capacity=CAPACITY)
 
     def step(self, fn: object, *args: object) -> None:
         """Run `fn` at the machine's time.  Neither hub nor subscriptions hold anything of a run."""
@@ -81,28 +79,28 @@ class HubMachine(RuleBasedStateMachine):
 
         async def run() -> None:
             kept = self.kept()
-            after: Cursor | None = None
+            start: Start = Live() if how == "live" else Earliest()
             wanted = [text for text, _, _ in kept]
             if how == "live":
                 wanted = []
             elif how == "foreign":
-                after = Cursor("foreign", 3)
+                start = After(Cursor("foreign", 3))
                 wanted = ["gap epoch", *wanted]
             elif how == "after" and self.log:
                 index = data.draw(st.integers(0, len(self.log) - 1))
-                after = self.log[index][1]
+                start = After(self.log[index][1])
                 missing = len(self.log) - 1 - index
                 lost = missing > len(wanted)
                 wanted = ["gap evicted", *wanted] if lost else wanted[len(wanted) - missing :]
-            subscriber = Subscriber(self.hub, Sink(then=Sent.BUSY), after=after, catch_up=how != "live")
+            subscriber = Subscriber(self.hub, Sink(then=Sent.BUSY), start=start)
             subscriber.subscription.__enter__()
             made.append(Expected(subscriber, wanted))
             if how != "live":
                 # Read up to the live end: from there on everything is queued.
-                while subscriber.subscription._catching_up:
-                    with trio.move_on_after(0) as scope:
-                        scope.cancel()
-                        await subscriber.write_once()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(subscriber.run)
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.cancel_scope.cancel()
                 assert subscriber.wire == wanted
 
         self.step(run)
@@ -114,7 +112,7 @@ class HubMachine(RuleBasedStateMachine):
         async def run() -> None:
             if each.queued:
                 await each.subscriber.write_once()
-                each.queued, each.writing = 0, each.queued
+                each.queued = 0
 
         self.step(run)
         assert each.subscriber.wire == each.wanted

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from server.hub import Cursor, HistoryLimits, Hub, HubLimits, MemoryBroker
+from server.hub import After, Cursor, Earliest, HistoryLimits, Hub
 from server.transport import Sent
 from tests.hub.readers import Sink, Subscriber, drafts
+from tests.support.hubs import open_hub
 
 ANSWERS = st.lists(st.sampled_from([Sent.SENT, Sent.KEPT, Sent.BUSY]), max_size=40)
 PAUSES = st.lists(st.sampled_from([0.0, 0.0, 0.1, 1.0, 3.0]), max_size=30)
@@ -38,10 +39,6 @@ async def publish_bursts(hub: Hub, bursts: list[tuple[float, int]], first: int =
         await hub.publish(drafts(*texts))
         published += texts
     return published
-
-
-def open_hub() -> Hub:
-    return Hub(MemoryBroker(HistoryLimits()), HubLimits())
 
 
 @given(ANSWERS, PAUSES, BURSTS)
@@ -84,12 +81,9 @@ def test_between_history_and_live_nothing_is_lost_doubled_or_reordered(
         old = [str(n) for n in range(backlog)]
         ids = [message.id for message in await hub.publish(drafts(*old))]
         skipped = min(after or 0, backlog)
-        cursor = (
-            None
-            if after is None
-            else Cursor(hub.rewound("t", 0).epoch, ids[skipped - 1].offset if skipped else 0)
-        )
-        reader = Subscriber(hub, Sink(answers), after=cursor, catch_up=True)
+        behind = ids[skipped - 1] if skipped else Cursor(hub.head.epoch, 0)
+        start = Earliest() if after is None else After(behind)
+        reader = Subscriber(hub, Sink(answers), start=start)
         async with trio.open_nursery() as nursery:
             with reader.subscription:
                 nursery.start_soon(reader.run, pauses)
@@ -105,9 +99,9 @@ def test_between_history_and_live_nothing_is_lost_doubled_or_reordered(
 async def test_one_who_catches_up_has_nothing_queued_however_much_is_published(
     autojump_clock: MockClock,
 ) -> None:
-    hub = Hub(MemoryBroker(HistoryLimits(messages=10_000)), HubLimits(capacity=10))
+    hub = open_hub(HistoryLimits(messages=10_000), capacity=10)
     await hub.publish(drafts(*map(str, range(100))))
-    reader = Subscriber(hub, after=None, catch_up=True)
+    reader = Subscriber(hub, start=Earliest())
     with reader.subscription:
         published = 100
         while len(reader.wire) < published:
@@ -122,9 +116,9 @@ async def test_one_who_catches_up_has_nothing_queued_however_much_is_published(
 
 
 async def test_what_is_evicted_under_a_slow_catch_up_is_a_gap_and_nothing_else_is_missing() -> None:
-    hub = Hub(MemoryBroker(HistoryLimits(messages=100)), HubLimits())
+    hub = open_hub(HistoryLimits(messages=100))
     await hub.publish(drafts(*map(str, range(100))))
-    reader = Subscriber(hub, catch_up=True)
+    reader = Subscriber(hub, start=Earliest())
     with reader.subscription:
         await reader.write_once()
         await hub.publish(drafts(*map(str, range(100, 190))))

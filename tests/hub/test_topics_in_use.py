@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-from server.hub import Cursor, HistoryLimits, Hub, HubLimits, MemoryBroker, TopicsFullError
+from server.hub import After, Cursor, Earliest, HistoryLimits, Hub, TopicsFullError
 from tests.hub.readers import Subscriber, drafts
+from tests.support.hubs import open_hub
 
 
-def open_hub(max_topics: int) -> Hub:
-    return Hub(MemoryBroker(HistoryLimits(seconds=10)), HubLimits(max_topics=max_topics))
+def open_small(max_topics: int) -> Hub:
+    return open_hub(HistoryLimits(seconds=10), max_topics=max_topics)
 
 
 def names(hub: Hub) -> list[str]:
@@ -18,7 +19,7 @@ def names(hub: Hub) -> list[str]:
 
 
 async def test_a_topic_is_there_once_it_has_a_message_or_a_subscriber() -> None:
-    hub = open_hub(10)
+    hub = open_small(10)
     assert hub.topic("a") is None
     (message,) = await hub.publish(drafts("x", topic="a"))
     info = hub.topic("a")
@@ -31,7 +32,7 @@ async def test_a_topic_is_there_once_it_has_a_message_or_a_subscriber() -> None:
 
 
 async def test_with_all_topics_in_use_a_new_one_is_refused(autojump_clock: MockClock) -> None:
-    hub = open_hub(2)
+    hub = open_small(2)
     await hub.publish(drafts("x", topic="a"))
     with Subscriber(hub, topic="b").subscription:
         with pytest.raises(TopicsFullError):
@@ -43,7 +44,7 @@ async def test_with_all_topics_in_use_a_new_one_is_refused(autojump_clock: MockC
 
 
 async def test_an_empty_topic_without_a_subscriber_makes_room(autojump_clock: MockClock) -> None:
-    hub = open_hub(2)
+    hub = open_small(2)
     await hub.publish(drafts("x", topic="a"))
     with Subscriber(hub, topic="b").subscription:
         autojump_clock.jump(11)
@@ -54,7 +55,7 @@ async def test_an_empty_topic_without_a_subscriber_makes_room(autojump_clock: Mo
 async def test_the_search_for_unused_topics_is_not_repeated_within_a_second(
     autojump_clock: MockClock,
 ) -> None:
-    hub = open_hub(1)
+    hub = open_small(1)
     with Subscriber(hub, topic="a").subscription:
         with pytest.raises(TopicsFullError):
             hub.admit("b")
@@ -67,7 +68,7 @@ async def test_the_search_for_unused_topics_is_not_repeated_within_a_second(
 async def test_topics_published_to_together_are_admitted_together_or_not_at_all(
     autojump_clock: MockClock,
 ) -> None:
-    hub = open_hub(2)
+    hub = open_small(2)
     with Subscriber(hub, topic="a").subscription:
         with pytest.raises(TopicsFullError):
             await hub.publish([*drafts("x", topic="b"), *drafts("x", topic="c")])
@@ -78,16 +79,16 @@ async def test_topics_published_to_together_are_admitted_together_or_not_at_all(
 async def test_room_is_not_made_by_forgetting_a_topic_of_the_same_publish(
     autojump_clock: MockClock,
 ) -> None:
-    hub = open_hub(1)
+    hub = open_small(1)
     with pytest.raises(TopicsFullError):
         await hub.publish([*drafts("x", topic="a"), *drafts("x", topic="b")])
     assert (names(hub), hub.published) == ([], 0)
 
 
 async def test_a_topic_is_not_forgotten_while_somebody_catches_up_on_it(autojump_clock: MockClock) -> None:
-    hub = open_hub(1)
+    hub = open_small(1)
     await hub.publish(drafts("x", topic="a"))
-    reader = Subscriber(hub, topic="a", catch_up=True)
+    reader = Subscriber(hub, topic="a", start=Earliest())
     with reader.subscription:
         await reader.write_once()
         autojump_clock.jump(11)  # as long as the client takes for what it was given
@@ -99,12 +100,12 @@ async def test_a_topic_is_not_forgotten_while_somebody_catches_up_on_it(autojump
 
 
 async def test_a_forgotten_topic_is_a_gap_to_those_who_had_read_of_it(autojump_clock: MockClock) -> None:
-    hub = open_hub(1)
+    hub = open_small(1)
     start = Cursor((await hub.publish(drafts("x", topic="a")))[0].id.epoch, 0)
     autojump_clock.jump(11)
     await hub.publish(drafts("x", topic="b"))
     autojump_clock.jump(11)
-    reader = Subscriber(hub, topic="a", after=start, catch_up=True)
+    reader = Subscriber(hub, topic="a", start=After(start))
     with reader.subscription:
         await reader.write_once()
     assert reader.wire == ["gap evicted"]

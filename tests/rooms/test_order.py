@@ -68,10 +68,10 @@ async def play(script: Sequence[Step]) -> tuple[list[str], list[Listener]]:
         for listener in seats.values():
             listener.guest.peer.resume()
         await trio.testing.wait_all_tasks_blocked()
-        page = await house.services.hub._broker.replay("rooms/lobby", None, 1000)
+        said = house.services.hub.excerpt("rooms/lobby", None, None, 1000).messages
         assert house.failures == []
         nursery.cancel_scope.cancel()
-    return [str(message.id) for message in page.messages], listeners
+    return [str(message.id) for message in said], listeners
 
 
 async def _act(verb: str, guest: Guest, number: int) -> None:

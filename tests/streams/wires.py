@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 
-from server.hub import Draft, HistoryLimits, Hub, HubLimits, MemoryBroker
+from server.hub import Draft, Earliest, Live, Selection
 from server.lifecycle import Registry, RequestHead
 from server.streams import EventServices, EventStream, Heartbeats
 from server.transport import DrainGate, Framing, Sent
+from tests.support.hubs import open_hub
 from tests.support.sse import Event, SSEParser
 
 
 @asynccontextmanager
-async def open_services(**limits: int) -> AsyncIterator[EventServices]:
+async def open_services(**limits: Any) -> AsyncIterator[EventServices]:
     """Hub, registry, heartbeats and gate, as an application has them."""
     registry = Registry()
     services = EventServices(
-        Hub(MemoryBroker(HistoryLimits()), HubLimits(**limits)),
+        open_hub(**limits),
         registry,
         Heartbeats(15.0),
         DrainGate(lambda: len(registry.streams), 25.0),
@@ -32,7 +34,7 @@ async def open_services(**limits: int) -> AsyncIterator[EventServices]:
 
 def event_stream(services: EventServices, *, catch_up: bool = False) -> EventStream:
     head = RequestHead("GET", "/topics/t/events", "", ())
-    return EventStream(services, head, "t", None, catch_up)
+    return EventStream(services, head, Selection(("t",)), Earliest() if catch_up else Live())
 
 
 async def publish(services: EventServices, *texts: str) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 
 import trio
 
-from server.hub import HistoryLimits, Hub, HubLimits, MemoryBroker
+from server.hub import MemoryBroker, ReplayLimits, RulesOf
 from server.lifecycle import CloseReason, Registry, RequestHead
 from server.rooms import Membership, Pings, Rooms, RoomServices
 from server.transport import DrainGate
 
 from .connections import Peer
 from .frames import Close, PingFrame, PongFrame, Text
+from .hubs import open_hub
 from .memory_connection import MemoryPeer, memory_connection
 
 HEAD = RequestHead("GET", "/rooms/lobby", "", ())
@@ -164,11 +165,11 @@ async def open_house(
     capacity: int = 1000,
     max_topics: int = 100,
     write_deadline: float = 30.0,
-    broker: Callable[[HistoryLimits], MemoryBroker] = MemoryBroker,
+    broker: Callable[[RulesOf, ReplayLimits | None], MemoryBroker] = MemoryBroker,
 ) -> AsyncIterator[House]:
     """Open the services, and send all guests away at the end."""
     registry = Registry()
-    hub = Hub(broker(HistoryLimits()), HubLimits(capacity=capacity, max_topics=max_topics))
+    hub = open_hub(capacity=capacity, max_topics=max_topics, broker=broker)
     gate = DrainGate(lambda: len(registry.streams), 25.0)
     services = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
     async with trio.open_nursery() as background:

@@ -23,7 +23,7 @@ async def test_a_path_that_is_none_is_unknown(autojump_clock: MockClock, method:
 @pytest.mark.parametrize(
     ("method", "target", "allowed"),
     [
-        ("DELETE", "/topics/a", "GET, HEAD, OPTIONS, POST"),
+        ("PUT", "/topics/a", "DELETE, GET, HEAD, OPTIONS, POST"),
         ("POST", "/topics", "GET, HEAD, OPTIONS"),
         ("PUT", "/topics/a/events", "GET, HEAD, OPTIONS"),
         ("POST", "/", "GET, HEAD, OPTIONS"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from server.hub import HistoryLimits, Hub, HubLimits, MemoryBroker
 from server.lifecycle import Registry, RequestHead
 from server.rooms import Pings, Rooms, RoomServices
 from server.security import OriginRules
 from server.transport import Acceptance, DrainGate
 from server.web import websocket_door
 from server.wire.problem import Problem
+from tests.support.hubs import open_hub
 
 RULES = OriginRules(
     {("127.0.0.1", 8000)}, frozenset({"https://app.example"}), frozenset({"sluiceway.example"})
@@ -19,7 +19,7 @@ RULES = OriginRules(
 
 @pytest.fixture
 async def services() -> RoomServices:
-    hub = Hub(MemoryBroker(HistoryLimits()), HubLimits(max_topics=2))
+    hub = open_hub(max_topics=2)
     registry = Registry()
     return RoomServices(hub, registry, Rooms(hub), Pings(), DrainGate(lambda: 0, 25.0))
 

@@ -14,8 +14,8 @@ from tests.support.http_peer import Answer, World, open_world
 
 async def kept(world: World, topic: str = "news") -> list[Any]:
     """What history holds of `topic`: data, event, retry and whether it is text."""
-    page = await world.application.events.hub._replay(topic, None, 1000)
-    return [message.data for message in page.messages]
+    excerpt = world.application.events.hub.excerpt(topic, None, None, 1000)
+    return [message.data for message in excerpt.messages]
 
 
 async def post(body: bytes, type: str = "application/json", topic: str = "news", **headers: str) -> Answer:

@@ -125,9 +125,8 @@ class MemoryReplay:
             and sum(history.size for history in matching.values()) <= limits.size
         ):
             return
-        count = size = 0
-        for message in self._newest_first(matching):
-            count += 1
+        size = 0
+        for count, message in enumerate(self._newest_first(matching), 1):
             size += message.size
             if count > limits.messages or size > limits.size:
                 self._skip_to(message.id.offset, matching)

@@ -1,0 +1,97 @@
+"""Event streams of topics: `/topics/{topic}/events`, and `/events` for many topics on one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quart import Blueprint, Response, request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from ..hub import After, Cursor, Earliest, Live, Rewind, Selection, Start, TopicsFullError
+from ..lifecycle import CloseReason, RequestHead
+from ..streams import EventServices, EventStream
+from ..wire import sse
+from ..wire.problem import ProblemError
+from .answers import event_stream, refuse_events, refused_response
+from .requests import check_name, head_of, one_of, queries_of, query_of, whole_number
+
+MAX_ENTRIES = 64
+"""Topics and patterns that one connection may ask for."""
+
+_PARAMETERS = frozenset({"last_event_id", "heartbeat", "rewind", "envelope"})
+
+
+def events_blueprint(services: EventServices) -> Blueprint:
+    """The routes of event streams."""
+    blueprint = Blueprint("events", __name__)
+
+    @blueprint.get("/topics/<topic>/events")
+    async def subscribe(topic: str) -> Response:
+        check_name(topic)
+        head = head_of(request)
+        query = query_of(head, _PARAMETERS)
+        envelope = one_of(query, "envelope", ("0", "1")) == "1"
+        return _open(services, head, Selection((topic,)), query, envelope=envelope)
+
+    @blueprint.get("/events")
+    async def subscribe_to_many() -> Response:
+        head = head_of(request)
+        query, entries = queries_of(head, _PARAMETERS, "topic")
+        one_of(query, "envelope", ("1",))
+        return _open(services, head, _selection(entries), query, envelope=True)
+
+    return blueprint
+
+
+def _open(
+    services: EventServices, head: RequestHead, selection: Selection, query: dict[str, str], *, envelope: bool
+) -> Response:
+    visible_heartbeat = one_of(query, "heartbeat", ("comment", "event")) == "event"
+    start = _start(head, query)
+    _check_accepts_events(head)
+    if services.gate.draining:
+        detail = "The server is shutting down."
+        return refused_response(
+            refuse_events(head, "server_draining", detail, CloseReason.SERVER_DRAINING, services.gate)
+        )
+    try:
+        if head.method != "HEAD":
+            services.hub.admit(*selection.names)
+    except TopicsFullError:
+        detail = "As many topics are in use as this server allows."
+        return refused_response(refuse_events(head, "topics_full", detail, CloseReason.LIMIT, services.gate))
+    stream = EventStream(services, head.without_headers(), selection, start, envelope, visible_heartbeat)
+    return event_stream(stream.run)
+
+
+def _selection(entries: Sequence[str]) -> Selection:
+    if not 1 <= len(entries) <= MAX_ENTRIES:
+        raise ProblemError(
+            "query_invalid", f"Name 1 to {MAX_ENTRIES} topics or patterns, each as a parameter topic."
+        )
+    for entry in entries:
+        name = entry.removesuffix("*")
+        if "*" in name:
+            raise ProblemError("query_invalid", "In a pattern, the asterisk stands at the end and alone.")
+        if name or not entry:
+            check_name(name)
+    return Selection.of(entries)
+
+
+def _start(head: RequestHead, query: dict[str, str]) -> Start:
+    """Where the stream begins.  The header wins: EventSource moves it, while the URL stays as it was."""
+    rewind = whole_number(query, "rewind", 0, least=0, most=1_000_000)
+    text = head.header("last-event-id") or query.get("last_event_id") or ""
+    if text == "earliest":
+        return Earliest()
+    if text:
+        # An id that is none is of an epoch that never was: the client is told of a gap, not of an error.
+        return After(Cursor.parse(text) or Cursor("", 0))
+    return Rewind(rewind) if rewind else Live()
+
+
+def _check_accepts_events(head: RequestHead) -> None:
+    accept = head.header("accept")
+    if accept and not parse_accept_header(accept, MIMEAccept).best_match([sse.CONTENT_TYPE]):
+        raise ProblemError("form_unacceptable", "Available here: text/event-stream.")
