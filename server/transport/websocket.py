@@ -96,7 +96,7 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
     wire = _Wire(stream, _handshake_bytes(head, accept.subprotocol), early)
     try:
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(HANDSHAKE_SECONDS):
+            with trio.move_on_after(HANDSHAKE_SECONDS) as handshake:
                 request = await trio_websocket.wrap_server_stream(
                     nursery,
                     wire,
@@ -104,6 +104,8 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
                     receive_buffer_size=RECEIVE_BYTES,
                 )
                 websocket = await request.accept(subprotocol=accept.subprotocol)
+            if handshake.cancelled_caught:
+                raise trio.BrokenResourceError("the client did not take the answer to its handshake")
             wire.open(websocket)
             connection = WebSocketConnection(wire, websocket, accept.max_message)
             await accept.run(connection)
