@@ -7,6 +7,9 @@ from all lanes in the order of ids.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import ceil
+
 import trio
 
 from .cursor import Cursor
@@ -19,7 +22,18 @@ Waiting = Message | Notice | Gap
 class Lane:
     """Items of `topic`, oldest first."""
 
-    __slots__ = ("_head", "_missed", "_missed_to", "_receive", "_rules", "_send", "count", "size", "topic")
+    __slots__ = (
+        "_head",
+        "_missed",
+        "_missed_from",
+        "_missed_to",
+        "_receive",
+        "_rules",
+        "_send",
+        "count",
+        "size",
+        "topic",
+    )
 
     def __init__(self, topic: str, rules: TopicRules) -> None:
         self.topic = topic
@@ -30,6 +44,7 @@ class Lane:
         self._rules = rules
         self._head: Waiting | None = None
         self._missed = 0
+        self._missed_from: Cursor | None = None
         self._missed_to: Cursor | None = None
         self._send, self._receive = trio.open_memory_channel[Waiting](rules.capacity - 1)
 
@@ -62,6 +77,7 @@ class Lane:
     def miss(self, message: Message) -> None:
         """Count `message` as one that the reader does not get."""
         self._missed += 1
+        self._missed_from = self._missed_from or message.id
         self._missed_to = message.id
 
     def replace_all(self, item: Waiting) -> None:
@@ -72,10 +88,16 @@ class Lane:
 
     def offset(self) -> float:
         """Where the next item that `take` gives stands among all topics.  Notices stand before all else."""
-        if self._missed_to is not None:
-            return self._missed_to.offset
-        head = self._head
-        return head.id.offset if isinstance(head, Message | Gap) else -1
+        if self._missed_from is not None:
+            # Before any other topic's message behind it: whoever holds that id has been told.
+            return self._missed_from.offset
+        match self._head:
+            case Message(id=id):
+                return id.offset
+            case Gap(id=id):
+                # All topics' messages up to its id come first.
+                return id.offset + 0.5
+        return -1
 
     def has_any(self) -> bool:
         """Whether `take` would give something."""
@@ -85,7 +107,7 @@ class Lane:
         """The next item: first a gap for what was dropped, then the oldest that waits."""
         if self._missed_to is not None:
             gap = Gap(self._missed_to, "overflow", ((self.topic, self._missed),))
-            self._missed, self._missed_to = 0, None
+            self._missed, self._missed_from, self._missed_to = 0, None, None
             return gap
         return self._pop()
 
@@ -102,3 +124,9 @@ class Lane:
         self.size -= item.size
         self._head = self._receive.receive_nowait() if self.count else None
         return item
+
+
+def gap_before(gap: Gap, offset: float) -> Gap:
+    """`gap` where the next item, of whatever topic, stands at `offset`: its id must not skip that."""
+    to = ceil(offset) - 1
+    return gap if not 0 <= to < gap.id.offset else replace(gap, id=Cursor(gap.id.epoch, to))

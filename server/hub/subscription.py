@@ -27,8 +27,8 @@ from ..lifecycle import CloseReason
 from ..transport import Sent
 from .broker import Replay
 from .cursor import Cursor
-from .lane import Lane, Waiting
-from .message import JOINED_BYTES, Burst, Flush, Form, Heartbeat, Item, Message, Notice
+from .lane import Lane, Waiting, gap_before
+from .message import JOINED_BYTES, Burst, Flush, Form, Gap, Heartbeat, Item, Message, Notice
 from .rules import Overflow, TopicRules
 from .selection import Selection
 
@@ -365,13 +365,15 @@ class Subscription:
             topic = waiting[0][1]
             lane = self._lanes[topic]
             item = lane.take()
-            batch.append(item)
-            size += item.size
             if lane.has_any():
                 heapreplace(waiting, (lane.offset(), topic))
             else:
                 heappop(waiting)
                 self._lanes.pop(topic).close()
+            if isinstance(item, Gap) and waiting:
+                item = gap_before(item, waiting[0][0])
+            batch.append(item)
+            size += item.size
         lanes = self._lanes.values()
         self._queued = sum(lane.count for lane in lanes)
         queued_bytes = sum(lane.size for lane in lanes)

@@ -46,7 +46,7 @@ class _Missing(NamedTuple):
 class MemoryReplay:
     """See `Replay`."""
 
-    __slots__ = ("_born", "_broker", "_missing", "_places", "_selection", "needed", "start")
+    __slots__ = ("_at", "_born", "_broker", "_missing", "_places", "_selection", "needed", "start")
 
     def __init__(self, broker: MemoryBroker, selection: Selection, start: Start) -> None:
         self._broker = broker
@@ -65,14 +65,18 @@ class MemoryReplay:
                 self._begin(lambda history: _place_from_end(history, count))
             case After(cursor) if broker.is_ours(cursor):
                 self._begin_after(cursor)
-            case After():
+            case After(cursor):
                 gone = [_Missing(0, "epoch", entry, None) for entry in selection]
                 self._missing.extend(gone)
                 self._begin(_place_at_floor)
+                # Not a place of ours yet: a client that is cut before the gap has to be told again.
+                self.start = cursor
             case Earliest():
                 self._begin(_place_at_floor)
         if not isinstance(start, Live):
             self._skip_what_is_too_much()
+        # The id that the reader holds.
+        self._at = self.start
 
     async def read(self, limit: int) -> list[Message | Gap]:
         """See `Replay.read`."""
@@ -189,10 +193,20 @@ class MemoryReplay:
             while index < len(missing) and missing[index].offset < message.id.offset:
                 index += 1
             if index > start:
-                yield from _gaps(self._cursor(message.id.offset - 1), missing[start:index])
+                yield from self._gaps(self._cursor(message.id.offset - 1), missing[start:index])
+            self._at = message.id
             yield message
         if index < len(missing):
-            yield from _gaps(self._broker.head, missing[index:])
+            yield from self._gaps(self._broker.head, missing[index:])
+
+    def _gaps(self, id: Cursor, missing: list[_Missing]) -> Iterable[Gap]:
+        """One gap for each reason.  The last alone has `id`: who was cut between two is told both again."""
+        reasons = list(dict.fromkeys(each.reason for each in missing))
+        for reason in reasons:
+            if reason == reasons[-1]:
+                self._at = id
+            topics = tuple((each.topic, each.missed) for each in missing if each.reason == reason)
+            yield Gap(self._at, reason, topics)
 
     def _place_of(self, topic: str) -> _Place:
         place = self._places.get(topic)
@@ -226,10 +240,3 @@ def _gone(topic: str, history: History, place: _Place) -> _Missing | None:
         # The topic was forgotten meanwhile, and its count began anew.
         missed = None
     return None if missed == 0 else _Missing(history.floor, reason, topic, missed)
-
-
-def _gaps(id: Cursor, missing: list[_Missing]) -> Iterable[Gap]:
-    """One gap for each reason."""
-    for reason in dict.fromkeys(each.reason for each in missing):
-        topics = tuple((each.topic, each.missed) for each in missing if each.reason == reason)
-        yield Gap(id, reason, topics)
