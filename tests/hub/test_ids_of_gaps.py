@@ -87,3 +87,16 @@ async def test_the_last_of_a_pattern_may_leave_in_the_middle_of_a_pass() -> None
         await other.write_once()
     assert slow.closed
     assert other.wire == ["1", "2"]
+
+
+async def test_what_is_over_the_limit_is_told_before_an_older_message_of_a_latest_topic() -> None:
+    hub = open_hub(
+        replay=ReplayLimits(messages=2),
+        rules_of=lambda name: TopicRules(overflow=Overflow.LATEST if name == "a" else Overflow.DISCONNECT),
+    )
+    await hub.publish([*drafts("1", topic="b"), *drafts("2", topic="a"), *drafts("3", "4", topic="b")])
+    await hub.publish(drafts("5", topic="b"))
+    reader = Subscriber(hub, Sink(then=Sent.BUSY), "a", "b", start=After(Cursor(hub.head.epoch, 0)))
+    with reader.subscription:
+        batch = await anext(reader.subscription)
+    assert shown(batch) == [(1, {"b": 2}), (2, "2"), (4, "4"), (5, "5")]

@@ -153,7 +153,8 @@ class MemoryReplay:
                 continue
             missed = None if place.seq is None else seq - place.seq
             if missed != 0:
-                self._missing.append(_Missing(offset, "limit", topic, missed))
+                # Told before all else: a topic that is `latest` may bring an older message than this place.
+                self._missing.append(_Missing(0, "limit", topic, missed))
             self._places[topic] = _Place(offset, seq)
 
     # Pages
