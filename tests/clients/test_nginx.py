@@ -64,6 +64,20 @@ def test_a_client_that_comes_back_gets_what_it_missed(tmp_path: Path) -> None:
             assert second.named("gap") == []
 
 
+def test_after_a_reload_clients_are_cut_in_time_and_resume(tmp_path: Path) -> None:
+    main = replaced(blocks()[3], "worker_shutdown_timeout 30s;", "worker_shutdown_timeout 1s;")
+    with ServerProcess(ARGS) as server, Nginx(tmp_path, server.port, main=main) as nginx:
+        with Api(server.port) as api, Subscriber(nginx.port, "news") as first:
+            first.wait_open()
+            nginx.reload()
+            first.wait_end()
+            assert not first.ended
+            api.publish("news", 1)
+            with Subscriber(nginx.port, "news", last_event_id=first.last_event_id) as second:
+                assert second.wait_messages(1).data == [1]
+                assert second.named("gap") == []
+
+
 @pytest.mark.parametrize("how", ["drain", "kill"])
 def test_while_the_server_is_away_subscribers_are_told_to_come_back_and_others_get_a_502(
     tmp_path: Path, how: str

@@ -30,7 +30,7 @@ daemon off;
 {user}
 pid nginx.pid;
 error_log error.log;
-events {{ }}
+{main}
 http {{
     access_log off;
     gzip on;
@@ -61,12 +61,18 @@ def replaced(text: str, old: str, new: str) -> str:
 class Nginx:
     """nginx in front of the server at `upstream` (a port on loopback), at a free port of its own.
 
-    `site` is the configuration, with the page's ports; the page's own where it is not given. `__enter__`
-    returns once it accepts. Skips the test where nginx is not installed.
+    `site` is the configuration, with the page's ports; the page's own where it is not given; `main` holds
+    lines for the main file. `__enter__` returns once it accepts. Skips the test where nginx is not installed.
     """
 
     def __init__(
-        self, directory: Path, upstream: int, site: str | None = None, *, scheme: str = "http"
+        self,
+        directory: Path,
+        upstream: int,
+        site: str | None = None,
+        *,
+        main: str = "events { }",
+        scheme: str = "http",
     ) -> None:
         self._program = _find_program()
         self._directory = directory
@@ -79,7 +85,7 @@ class Nginx:
         (directory / "site.conf").write_text(text)
         # Workers of a master that root runs are nobody's, and could not reach into a test's directory.
         user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
-        (directory / "nginx.conf").write_text(_MAIN.format(user=user))
+        (directory / "nginx.conf").write_text(_MAIN.format(user=user, main=main))
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,6 +110,11 @@ class Nginx:
                 self.stop()
                 raise RuntimeError(f"nginx does not listen:\n{log.read_text()}")
             time.sleep(0.02)
+
+    def reload(self) -> None:
+        """Have new workers take over; the old ones stay for the connections that they have."""
+        assert self._process is not None, "nginx is not running"
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End it at once, and cut every connection."""
