@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from ..hub import Draft, Hub, Origin, Subscription, joined
+from ..hub import Draft, Hub, Origin, Subscription, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import Connection, ConnectionEndedError, DrainGate
 from ..wire import json_text, room_frames
@@ -95,6 +95,9 @@ class Membership:
         with self.services.registry.open_stream("room", self.head) as opened:
             try:
                 await self._stay(connection, opened)
+            except TopicsFullError:
+                # The place that the handshake was given went to another room before anybody was in this one.
+                self._end(opened, CloseReason.LIMIT, CloseCode.TRY_LATER, "topics_full")
             finally:
                 opened.bytes_sent = connection.bytes_sent
         if opened.scope.cancelled_caught:
