@@ -29,16 +29,16 @@ def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) ->
             return problem
         if not is_origin_allowed(head, rules):
             return Problem("origin_foreign", "Pages of that origin may not do this. See --allow-origin.")
-        path = unquote(head.path)
-        if echo and path == "/echo":
+        # Parted before it is decoded, as the routes do: an escaped slash is part of a name.
+        parent, _, name = (unquote(part) for part in head.path.rpartition("/"))
+        if echo and (parent, name) == ("", "echo"):
             return Acceptance(
                 partial(run_echo, services.registry, head.without_headers()), max_message=ECHO_MAX_MESSAGE
             )
-        parent, _, room = path.rpartition("/")
         if parent != "/rooms":
             return Problem("path_unknown", "There is no WebSocket at this path.")
         try:
-            return _accept_member(head, check_name(room), services)
+            return _accept_member(head, check_name(name), services)
         except ProblemError as error:
             return error.problem
 
