@@ -23,7 +23,7 @@ from server.transport.websocket import Acceptance, serve_websocket
 from server.transport.writes import OrderedStream, Sent
 from server.wire.websocket import binary_frame, close_frame, text_frame
 from tests.support.cancel import cancel_at_each_step
-from tests.support.raw_websocket import CONTINUATION, KEY, PING, TEXT, close, frame
+from tests.support.raw_websocket import BINARY, CONTINUATION, KEY, PING, TEXT, close, frame
 
 HEAD = RequestHead("GET", "/rooms/a", "", (("sec-websocket-key", KEY),), "", "", secure=False)
 END_OF_HEAD = b"\r\n\r\n"
@@ -254,6 +254,52 @@ async def test_a_reply_that_cannot_be_written_ends_the_connection(
     # The peer stays where it is, and says nothing more.
     with trio.fail_after(60):
         await serve_websocket(OrderedStream(near), HEAD, last, Acceptance(receive))
+
+
+class SippingStream(trio.abc.ReceiveStream):
+    """`inner`, of which a read takes three bytes at most, as if each came in a segment of its own."""
+
+    def __init__(self, inner: trio.abc.ReceiveStream) -> None:
+        self._inner = inner
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._inner.receive_some(3)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+async def test_a_message_that_comes_in_sips_takes_the_memory_of_its_bytes(
+    opcode: int, autojump_clock: MockClock
+) -> None:
+    near, far = memory_stream_pair()
+    sipped = trio.StapledStream(near.send_stream, SippingStream(near.receive_stream))
+    text = bytes(range(32, 127)) * 100
+
+    async def client() -> None:
+        await far.send_all(frame(opcode, text[:1000], fin=False))
+        await trio.testing.wait_all_tasks_blocked()
+        before = tracemalloc.get_traced_memory()[0]
+        await far.send_all(frame(CONTINUATION, text[1000:], fin=False))
+        await trio.testing.wait_all_tasks_blocked()
+        assert tracemalloc.get_traced_memory()[0] - before < 5 * len(text)
+        await far.send_all(frame(CONTINUATION))
+
+    async def receive(connection: Connection) -> None:
+        message = await connection.receive()
+        assert (message.encode() if isinstance(message, str) else message) == text
+        await far.send_all(close(1000))
+        with pytest.raises(ConnectionEndedError):
+            await connection.receive()
+
+    tracemalloc.start()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client)
+            await serve_websocket(OrderedStream(sipped), HEAD, b"", Acceptance(receive))
+    finally:
+        tracemalloc.stop()
 
 
 async def test_empty_fragments_without_end_take_no_memory(autojump_clock: MockClock) -> None:
