@@ -18,6 +18,10 @@ from .requests import check_name
 
 DEFAULT_NAME = "guest"
 MAX_NAME = 64
+_UNPRINTABLE_IN_NAMES = str.maketrans("", "", "\u200c\u200d\u3000")
+"""What Python does not call printable and names are written with: the joiners of Persian, of Indic scripts
+and of emoji, and the space of Chinese and Japanese.
+"""
 
 
 def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) -> WebSocketDoor:
@@ -63,9 +67,16 @@ def _name_of(head: RequestHead) -> str:
     except ValueError:
         raise ProblemError("query_invalid", "The query is not UTF-8, or has too many parameters.") from None
     (name, *others) = query.get("name", [DEFAULT_NAME])
-    if others or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise ProblemError("query_invalid", f"name has 1 to {MAX_NAME} printable characters.")
+    if others or len(name) > MAX_NAME or not _is_readable(name):
+        raise ProblemError(
+            "query_invalid", f"name has 1 to {MAX_NAME} printable characters, and not spaces alone."
+        )
     return name
+
+
+def _is_readable(name: str) -> bool:
+    plain = name.translate(_UNPRINTABLE_IN_NAMES)
+    return plain.isprintable() and bool(plain.strip())
 
 
 def _subprotocol_of(head: RequestHead) -> str | None:

@@ -154,6 +154,9 @@ async def test_a_client_that_knows_only_others_is_refused(services: RoomServices
         ("name=Ann+B%C3%BCchner", "Ann Büchner"),
         ("name=" + "x" * 64, "x" * 64),
         ("name=" + "%F0%9F%98%80" * 64, "😀" * 64),
+        ("name=%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB", "👩\u200d💻"),
+        ("name=%D9%85%DB%8C%E2%80%8C%D8%AE", "می\u200cخ"),
+        ("name=%E5%B1%B1%E7%94%B0%E3%80%80%E5%A4%AA", "山田\u3000太"),
         ("other=1&name=Ann", "Ann"),
     ],
 )
@@ -172,6 +175,8 @@ async def test_a_member_is_called_what_it_asks_to_be(services: RoomServices, que
         "name=a%0Ab",
         "name=a%00",
         "name=%E2%80%AE",
+        "name=+",
+        "name=+%E3%80%80%E2%80%8D",
         "name=%FF",
         "&".join(f"x{number}=1" for number in range(101)),
     ],
