@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
@@ -32,7 +34,7 @@ from ..wire.room_frames import (
 from ..wire.websocket import CloseCode, text_frame
 from .forms import json_frame
 from .pings import Pings
-from .room import TOPIC_PREFIX, Member, Rooms
+from .room import TOPIC_PREFIX, Member, Room, Rooms
 
 MEMBERS_IN_WELCOME = 100
 ERRORS_IN_A_ROW = 10
@@ -132,7 +134,7 @@ class Membership:
                 cursor=str(subscription.start),
                 heartbeat=services.pings.interval,
                 member_count=len(room.members),
-                members=[other.info() for other in list(room.members.values())[:MEMBERS_IN_WELCOME]],
+                members=[here.info() for here in _some_of(room, member)],
             )
             await connection.send_all(_framed(welcome))
             async with trio.open_nursery() as nursery:
@@ -190,6 +192,14 @@ class Membership:
                 closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
                 await connection.send_all(_framed(closing))
             await connection.close(goodbye.code, goodbye.words)
+
+
+def _some_of(room: Room, member: Member) -> Iterator[Member]:
+    """Those in the room that a welcome lists, in the order of coming; `member`, who has just come, is one of
+    them.
+    """
+    others = (other for other in room.members.values() if other is not member)
+    return chain(islice(others, MEMBERS_IN_WELCOME - 1), [member])
 
 
 def _hear_the_end(ended: ConnectionEndedError, opened: OpenStream, subscription: Subscription) -> None:
