@@ -267,8 +267,10 @@ async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
     elif scope["type"] == "http":
         application: Application = scope["state"]["sluiceway.application"]
         # Which addresses the other server listens at is only seen here.
-        host, port = scope["server"][:2]
-        application.rules.binds.update({(host, port), ("localhost", port)})
+        host, port = scope["server"] or (None, None)
+        # A Unix socket has neither: it is the proxy in front of it that pages know.
+        if host is not None and port is not None:
+            application.rules.binds.update({(host, port), ("localhost", port)})
         await application.app(scope, receive, send)  # type: ignore[arg-type]
     else:
         await send({"type": "websocket.close", "code": 1008})
@@ -292,7 +294,7 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
         )
         # Bound to every address it has no name of its own: a browser on this machine finds it there.
         reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws")
+        rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
         async with (
             open_application(settings, rooms_url=rooms_url) as application,
             trio.open_nursery() as nursery,

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
 import trio
 
-from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, joined
+from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import Connection, ConnectionEndedError, DrainGate
 from ..wire import json_text, room_frames
@@ -32,7 +34,7 @@ from ..wire.room_frames import (
 from ..wire.websocket import CloseCode, text_frame
 from .forms import json_frame
 from .pings import Pings
-from .room import TOPIC_PREFIX, Member, Rooms
+from .room import TOPIC_PREFIX, Member, Room, Rooms
 
 MEMBERS_IN_WELCOME = 100
 ERRORS_IN_A_ROW = 10
@@ -95,6 +97,9 @@ class Membership:
         with self.services.registry.open_stream("room", self.head) as opened:
             try:
                 await self._stay(connection, opened)
+            except TopicsFullError:
+                # The place that the handshake was given went to another room before anybody was in this one.
+                self._end(opened, CloseReason.LIMIT, CloseCode.TRY_LATER, "topics_full")
             finally:
                 opened.bytes_sent = connection.bytes_sent
         if opened.scope.cancelled_caught:
@@ -128,7 +133,7 @@ class Membership:
                 cursor=str(subscription.start),
                 heartbeat=services.pings.interval,
                 member_count=len(room.members),
-                members=[other.info() for other in list(room.members.values())[:MEMBERS_IN_WELCOME]],
+                members=[here.info() for here in _some_of(room, member)],
             )
             await connection.send_all(_framed(welcome))
             async with trio.open_nursery() as nursery:
@@ -186,6 +191,14 @@ class Membership:
                 closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
                 await connection.send_all(_framed(closing))
             await connection.close(goodbye.code, goodbye.words)
+
+
+def _some_of(room: Room, member: Member) -> Iterator[Member]:
+    """Those in the room that a welcome lists, in the order of coming; `member`, who has just come, is one of
+    them.
+    """
+    others = (other for other in room.members.values() if other is not member)
+    return chain(islice(others, MEMBERS_IN_WELCOME - 1), [member])
 
 
 def _hear_the_end(ended: ConnectionEndedError, opened: OpenStream, subscription: Subscription) -> None:

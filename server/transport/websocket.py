@@ -8,7 +8,8 @@ closes.  Between it and the socket stands `_Wire`, which
   come with the head);
 - lets nothing follow a close frame, whoever sends, and ends the reading once nothing can be written: its
   reader would wait for more with nobody told;
-- joins the fragments of an unfinished message, of which it keeps one piece each, also of the empty ones;
+- joins the pieces of an unfinished message, of which it keeps one for each read and each fragment, also the
+  empty ones;
 - names the close codes that it sends by itself with our own words.
 
 Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`, and
@@ -251,7 +252,7 @@ class _Wire(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def _join_fragments(self) -> None:
-        """Make one piece of what the last read brought of a message, and none where it is empty."""
+        """Put what the last read brought of a message to what is there of it."""
         assert self._websocket is not None
         parts = self._websocket._message_parts
         if parts is not self._parts:
@@ -259,7 +260,12 @@ class _Wire(trio.abc.Stream):
         new = parts[self._joined :]
         if new:
             whole = new[0][:0].join(new)  # type: ignore[arg-type]  # all text or all bytes
-            parts[self._joined :] = [whole] if whole else []
+            del parts[self._joined :]
+            # Each piece stays longer than the next, so they are few, and none is copied often.
+            while whole and parts and len(parts[-1]) <= len(whole):
+                whole = parts.pop() + whole  # type: ignore[operator]
+            if whole:
+                parts.append(whole)
             self._joined = len(parts)
 
 

@@ -162,7 +162,7 @@ def decode_json(body: bytes, type: type[_T]) -> _T:
     try:
         return json_text.decode(body, type)
     except json_text.MalformedError as error:
-        raise ProblemError("json_malformed", f"{str(error).capitalize()}.") from None
+        raise ProblemError("json_malformed", f"{error}.") from None
     except json_text.InvalidError as error:
         raise ProblemError(
             "body_invalid",

@@ -25,7 +25,7 @@ _SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 class MalformedError(ValueError):
     """The bytes are not JSON, or not JSON as it is accepted here.
 
-    The message is fit to be shown to a client.
+    The message is a sentence without its full stop, fit to be shown to a client.
     """
 
 
@@ -50,15 +50,15 @@ def decode(text: bytes, type: type[_T]) -> _T:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        raise MalformedError(f"the text is not UTF-8 at byte {error.start}") from None
+        raise MalformedError(f"The text is not UTF-8 at byte {error.start}") from None
     if _depth_exceeds(text, MAX_DEPTH):
-        raise MalformedError(f"arrays and objects are nested more than {MAX_DEPTH} deep")
+        raise MalformedError(f"Arrays and objects are nested more than {MAX_DEPTH} deep")
     try:
         return msgspec.json.decode(text, type=type)
     except msgspec.ValidationError as error:
         raise InvalidError(*_explain(str(error))) from None
     except (msgspec.DecodeError, RecursionError):
-        raise MalformedError("the text is not JSON") from None
+        raise MalformedError("The text is not JSON") from None
 
 
 def compact(text: bytes | msgspec.Raw) -> str:
