@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import trio
@@ -27,13 +28,13 @@ from .hub import (
     HubLimits,
     MemoryBroker,
     Overflow,
+    ReplayLimits,
     TopicRules,
     run_ticking_feed,
-    same_rules,
 )
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
-from .rooms import Pings, Rooms, RoomServices
+from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
 from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -156,15 +157,30 @@ async def open_application(
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
+        background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
         yield Application(settings, app, events, rooms, rules)
         background.cancel_scope.cancel()
 
 
 def _open_hub(settings: Settings) -> Hub:
-    history = HistoryLimits(settings.history, settings.history_seconds, settings.history_bytes)
-    rules = TopicRules(settings.capacity, settings.capacity_bytes, Overflow.DISCONNECT, history)
-    limits = HubLimits(settings.max_topics, block_seconds=settings.write_deadline)
-    return Hub(MemoryBroker(same_rules(rules)), limits)
+    def rules_of(topic: str) -> TopicRules:
+        room = topic.removeprefix(ROOM_TOPIC_PREFIX)
+        given = settings.topic_rule(topic) if room == topic else settings.room_rule(room)
+        history = HistoryLimits(given.history, given.history_seconds, given.history_bytes)
+        if topic == "stats":
+            return TopicRules(given.capacity, given.capacity_bytes, Overflow.LATEST, history)
+        return TopicRules(given.capacity, given.capacity_bytes, Overflow(given.overflow), history)
+
+    limits = HubLimits(
+        max_topics=settings.max_topics,
+        max_queued=settings.connection_queue,
+        max_queued_bytes=settings.queue_bytes(),
+        block_seconds=settings.write_deadline,
+    )
+    replay = ReplayLimits(settings.replay_max, settings.replay_bytes)
+    # Asked for at each page of a replay.
+    remembered = lru_cache(maxsize=settings.max_topics)(rules_of)
+    return Hub(MemoryBroker(remembered, replay), limits)
 
 
 def _create_app(
@@ -195,6 +211,10 @@ def _create_app(
 
 def _clock_draft() -> Draft:
     return Draft("clock", json_text.encode({"time": rfc3339()}), event="time")
+
+
+def _stats_draft(stats: StatsSource) -> Draft:
+    return Draft("stats", json_text.encode(stats.collect()))
 
 
 async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> None:

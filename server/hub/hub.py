@@ -27,6 +27,15 @@ _FORGET_PAUSE = 1.0
 """Seconds between two searches for topics that can be forgotten, since each looks at all of them."""
 
 
+class MessageTooLargeError(Exception):
+    """A message is reckoned at more bytes than may wait for any subscription."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a message of {size} bytes, where {limit} may wait")
+        self.size = size
+        self.limit = limit
+
+
 class BatchTooLargeError(Exception):
     """A topic whose overflow is `block` was to take more messages at once than may wait for a reader."""
 
@@ -115,9 +124,13 @@ class Hub:
 
         Raises:
             TopicsFullError: a topic is new and there is no room for it.
+            MessageTooLargeError: one that no subscription could have waiting.
             BatchTooLargeError: more for a topic that blocks than can ever wait.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        largest = max((reckoned_size(draft.data) for draft in drafts), default=0)
+        if largest > self.max_queued_bytes:
+            raise MessageTooLargeError(largest, self.max_queued_bytes)
         self.admit(*(draft.topic for draft in drafts))
         blocking = {
             draft.topic for draft in drafts if self._topics[draft.topic].rules.overflow is Overflow.BLOCK

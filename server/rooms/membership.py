@@ -34,7 +34,7 @@ from ..wire.room_frames import (
 from ..wire.websocket import CloseCode, text_frame
 from .forms import json_frame
 from .pings import Pings
-from .room import TOPIC_PREFIX, Member, Room, Rooms
+from .room import ROOM_TOPIC_PREFIX, Member, Room, Rooms
 
 MEMBERS_IN_WELCOME = 100
 ERRORS_IN_A_ROW = 10
@@ -111,7 +111,7 @@ class Membership:
         services = self.services
         # A member's subscription is also how it is told what concerns it alone: one order for all frames.
         subscription = services.hub.subscribe(
-            Selection((TOPIC_PREFIX + self.room,)),
+            Selection((ROOM_TOPIC_PREFIX + self.room,)),
             Live(),
             form=json_frame,
             sink=connection,
@@ -177,7 +177,7 @@ class Membership:
 
     async def _publish(self, frame: ClientMessage, member: Member) -> None:
         origin = Origin(sender=member.id, ref=frame.ref)
-        draft = Draft(TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
+        draft = Draft(ROOM_TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
         await self.services.hub.publish([draft])
 
     def _end(self, opened: OpenStream, reason: CloseReason, code: CloseCode, words: str) -> None:
@@ -230,4 +230,4 @@ def _framed(frame: ServerFrame) -> bytes:
 
 def server_draft(room: str, data: msgspec.Raw, label: str | None) -> Draft:
     """A message to `room` from the server side: it has no sender, so that it cannot pose as a member's."""
-    return Draft(TOPIC_PREFIX + room, json_text.compact(data), origin=Origin(label=label))
+    return Draft(ROOM_TOPIC_PREFIX + room, json_text.compact(data), origin=Origin(label=label))

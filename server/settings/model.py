@@ -171,22 +171,29 @@ class Settings:
 
         Which rules will apply how often is not known, so that each topic counts as the largest.
         """
-        # Rooms are topics to the hub: they are among max_topics, and wait in the same queues.
-        possible = [
-            *possible_settings(self.topic, self._topic_defaults()),
-            *possible_settings(self.room, self._room_defaults()),
-        ]
-        waiting = max(self.connection_bytes, *(each.capacity_bytes for each in possible))
-        # A connection either waits for messages or is read a body from. A message as large as a body may
-        # wait alone, however little may wait otherwise.
-        per_connection = max(waiting, self.max_body) + CONNECTION_OVERHEAD
-        per_topic = max(each.history_bytes for each in possible)
+        # A connection either waits for messages or is read a body from.
+        per_connection = self.queue_bytes() + CONNECTION_OVERHEAD
+        per_topic = max(each.history_bytes for each in self._possible_settings())
         return MemoryCeiling(
             (
                 Component("connections", self.max_connections, per_connection),
                 Component("history", self.max_topics, per_topic),
             )
         )
+
+    def queue_bytes(self) -> int:
+        """The most bytes that may wait for one connection in all its topics together, and the most that one
+        message may be reckoned at: as text and as the frame made of it.
+        """
+        waiting = max(each.capacity_bytes for each in self._possible_settings())
+        return max(self.connection_bytes, waiting, 2 * self.max_body + KIB)
+
+    def _possible_settings(self) -> list[TopicSettings]:
+        # Rooms are topics to the hub: they are among max_topics, and wait in the same queues.
+        return [
+            *possible_settings(self.topic, self._topic_defaults()),
+            *possible_settings(self.room, self._room_defaults()),
+        ]
 
     def _topic_defaults(self) -> TopicSettings:
         return TopicSettings(

@@ -7,9 +7,8 @@ from urllib.parse import parse_qs, unquote
 
 from ..hub import TopicsFullError
 from ..lifecycle import RequestHead
-from ..rooms import Membership, RoomServices, run_echo
+from ..rooms import ROOM_TOPIC_PREFIX, Membership, RoomServices, run_echo
 from ..rooms.echo import MAX_MESSAGE as ECHO_MAX_MESSAGE
-from ..rooms.room import TOPIC_PREFIX
 from ..security import OriginRules, check_host, is_origin_allowed
 from ..transport import Acceptance, WebSocketDoor, offered_subprotocols
 from ..wire.problem import Problem, ProblemError
@@ -55,7 +54,7 @@ def _accept_member(head: RequestHead, room: str, services: RoomServices) -> Acce
     membership = Membership(services, head.without_headers(), room, _name_of(head))
     subprotocol = _subprotocol_of(head)
     try:
-        services.hub.admit(TOPIC_PREFIX + room)
+        services.hub.admit(ROOM_TOPIC_PREFIX + room)
     except TopicsFullError:
         return Problem("topics_full", "As many rooms are in use as this server allows.")
     return Acceptance(membership.run, subprotocol, MAX_FRAME)

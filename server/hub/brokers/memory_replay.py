@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .memory import MemoryBroker
 
 
+PAGE_BYTES = 128 * 1024
+"""What a page is reckoned at may come to this, or one message: its reader may be slow, and hold it long."""
+
+
 @dataclass(slots=True)
 class _Place:
     """Up to which offset a topic is accounted for, and the `seq` there, None where it is not known."""
@@ -168,8 +172,9 @@ class MemoryReplay:
                 floors.append((gone, history))
             found.append(history.after(place.offset, limit))
         messages = found[0] if len(found) == 1 else sorted(chain(*found), key=attrgetter("id"))
-        if len(messages) > limit:
-            del messages[limit:]
+        fitting = _fitting(messages, limit)
+        if fitting < len(messages):
+            del messages[fitting:]
             end = messages[-1].id.offset
             floors = [each for each in floors if each[0].offset < end]
         missing += [gone for gone, _ in floors]
@@ -205,6 +210,16 @@ class MemoryReplay:
 
     def _cursor(self, offset: int) -> Cursor:
         return Cursor(self._broker.epoch, offset)
+
+
+def _fitting(messages: list[Message], limit: int) -> int:
+    """How many of `messages` make a page of at most `limit`, and of about a write's worth of bytes."""
+    size = 0
+    for count, message in enumerate(messages[:limit], 1):
+        size += message.size
+        if size >= PAGE_BYTES:
+            return count
+    return min(len(messages), limit)
 
 
 def _place_at_floor(history: History) -> _Place:
