@@ -43,6 +43,7 @@ from .web import (
     install_error_handlers,
     operations_blueprint,
     pages_blueprint,
+    publishing_blueprint,
     refuse_events,
     rooms_blueprint,
     topics_blueprint,
@@ -172,6 +173,7 @@ def _create_app(
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events, topics))
+    app.register_blueprint(publishing_blueprint(events.hub, topics.max_body))
     app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))

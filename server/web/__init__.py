@@ -5,6 +5,7 @@ from .doors import install_doors, install_error_handlers
 from .handshakes import websocket_door
 from .operations import operations_blueprint
 from .pages import pages_blueprint
+from .publishing import publishing_blueprint
 from .rooms import rooms_blueprint
 from .topics import TopicOptions, topics_blueprint
 
@@ -14,6 +15,7 @@ __all__ = [
     "install_error_handlers",
     "operations_blueprint",
     "pages_blueprint",
+    "publishing_blueprint",
     "refuse_events",
     "rooms_blueprint",
     "topics_blueprint",

@@ -56,6 +56,11 @@ def refused_response(refusal: bytes | Problem) -> Response:
     return Response(refusal, headers=STREAM_HEADERS, content_type=sse.CONTENT_TYPE)
 
 
+def topics_full() -> ProblemError:
+    """What a client is told that wants one topic more than there may be."""
+    return ProblemError("topics_full", "As many topics are in use as this server allows.", Retry_After="5")
+
+
 __all__ = [
     "ProblemError",
     "event_stream",
@@ -63,4 +68,5 @@ __all__ = [
     "problem_response",
     "refuse_events",
     "refused_response",
+    "topics_full",
 ]

@@ -1,48 +1,20 @@
-"""Topics over HTTP: publish, subscribe, look."""
+"""Topics over HTTP: subscribe, look.  Publishing has a module of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from ..hub import Cursor, Draft, HistoryLimits, HubLimits, TopicInfo, TopicsFullError
+from ..hub import Cursor, HistoryLimits, HubLimits, TopicInfo, TopicsFullError
 from ..lifecycle import CloseReason, RequestHead
 from ..streams import EventServices, EventStream
-from ..wire import json_text, sse
+from ..wire import sse
 from ..wire.problem import ProblemError
-from .answers import event_stream, json_response, refuse_events, refused_response
-from .requests import (
-    DEFAULT_PAGE,
-    MAX_PAGE,
-    check_name,
-    content_type_of,
-    decode_json,
-    decode_text,
-    head_of,
-    query_of,
-    read_body,
-    whole_number,
-)
-
-RESERVED_EVENTS = frozenset({"gap", "closing", "heartbeat", "open", "error"})
-RESERVED_TOPICS = frozenset({"clock", "stats"})
-RETRY_MS = (500, 60_000)
-"""Between which a published reconnection time is clamped."""
-
-EventName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-
-
-class Publication(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a publish, as JSON."""
-
-    data: msgspec.Raw
-    event: EventName | None = None
-    retry: Annotated[int, msgspec.Meta(ge=0, le=2**31)] | None = None
+from .answers import event_stream, json_response, refuse_events, refused_response, topics_full
+from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, head_of, query_of, whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +30,6 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
     """The routes of `/topics`."""
     blueprint = Blueprint("topics", __name__)
     hub = services.hub
-
-    @blueprint.post("/topics/<topic>")
-    async def publish(topic: str) -> Response:
-        check_name(topic)
-        head = head_of(request)
-        query_of(head, frozenset())
-        if topic in RESERVED_TOPICS:
-            raise ProblemError("topic_reserved", f"The topic {topic} is published by the server alone.")
-        draft = await _read_draft(topic, head, options.max_body)
-        try:
-            (message,) = await hub.publish([draft])
-        except TopicsFullError:
-            raise _topics_full() from None
-        answer = {"topic": topic, "id": str(message.id), "subscribers": hub.watchers(topic)}
-        return json_response(answer, 201)
 
     @blueprint.get("/topics/<topic>/events")
     async def subscribe(topic: str) -> Response:
@@ -92,7 +49,7 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
             if head.method != "HEAD":
                 hub.admit(topic)
         except TopicsFullError:
-            detail = _topics_full().problem.detail
+            detail = topics_full().problem.detail
             return refused_response(
                 refuse_events(head, "topics_full", detail, CloseReason.LIMIT, services.gate)
             )
@@ -127,38 +84,6 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
     return blueprint
 
 
-async def _read_draft(topic: str, head: RequestHead, max_body: int) -> Draft:
-    media_type, charset = content_type_of(head)
-    if media_type not in ("application/json", "text/plain"):
-        raise ProblemError("type_unsupported", "Send application/json or text/plain as Content-Type.")
-    if charset not in ("utf-8", "utf8", "us-ascii"):
-        raise ProblemError("type_unsupported", "Send the body as UTF-8.")
-    body = await read_body(request, max_body)
-    if media_type == "text/plain":
-        return Draft(topic, decode_text(body), text=True)
-    publication = decode_json(body, Publication)
-    if publication.event is not None:
-        _check_event(publication.event)
-    retry = publication.retry
-    if retry is not None:
-        retry = min(max(retry, RETRY_MS[0]), RETRY_MS[1])
-    return Draft(topic, json_text.compact(publication.data), publication.event, retry)
-
-
-def _check_event(event: str) -> None:
-    if event in RESERVED_EVENTS:
-        detail = f"reserved: {', '.join(sorted(RESERVED_EVENTS))}"
-    elif not sse.is_field_text(event):
-        detail = "one line, without NUL"
-    else:
-        return
-    raise ProblemError(
-        "body_invalid",
-        "The event name cannot be used.",
-        errors=({"pointer": "/event", "detail": detail},),
-    )
-
-
 def _check_accepts_events(head: RequestHead) -> None:
     accept = head.header("accept")
     if accept and not parse_accept_header(accept, MIMEAccept).best_match([sse.CONTENT_TYPE]):
@@ -177,10 +102,6 @@ def _cursor(head: RequestHead, query: dict[str, str]) -> tuple[bool, Cursor | No
         return True, None
     # An id that is none is of an epoch that never was: the client is told of a gap, not of an error.
     return True, Cursor.parse(text) or Cursor("", 0)
-
-
-def _topics_full() -> ProblemError:
-    return ProblemError("topics_full", "As many topics are in use as this server allows.", Retry_After="5")
 
 
 def _shown(info: TopicInfo, options: TopicOptions) -> dict[str, object]:
