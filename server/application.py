@@ -38,6 +38,8 @@ from .transport import (
     raise_descriptor_limit,
 )
 from .web import (
+    IdempotencyKeys,
+    IdempotencyLimits,
     TopicOptions,
     install_doors,
     install_error_handlers,
@@ -136,16 +138,18 @@ async def open_application(
     heartbeats = Heartbeats(settings.heartbeat)
     gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
     events = EventServices(hub, registry, heartbeats, gate)
-    stats = StatsSource(registry, hub, settings.memory_ceiling().total)
+    keys = IdempotencyKeys(
+        IdempotencyLimits(settings.idempotency_seconds, settings.idempotency_keys, settings.idempotency_bytes)
+    )
+    stats = StatsSource(registry, hub, settings.memory_ceiling().total, lambda: keys.size)
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    app = _create_app(
-        events, rooms, TopicOptions(limits, history, settings.max_body), rules, stats, rooms_url
-    )
+    topics = TopicOptions(limits, history, settings.max_body)
+    app = _create_app(events, rooms, topics, keys, rules, stats, rooms_url)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
@@ -158,6 +162,7 @@ def _create_app(
     events: EventServices,
     rooms: RoomServices,
     topics: TopicOptions,
+    keys: IdempotencyKeys,
     rules: OriginRules,
     stats: StatsSource,
     rooms_url: str | None,
@@ -173,8 +178,8 @@ def _create_app(
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events, topics))
-    app.register_blueprint(publishing_blueprint(events.hub, topics.max_body))
-    app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
+    app.register_blueprint(publishing_blueprint(events.hub, keys, topics.max_body))
+    app.register_blueprint(rooms_blueprint(rooms, keys, topics.max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app

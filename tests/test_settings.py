@@ -309,7 +309,8 @@ def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     assert ceiling.per_connection == MIB + 64 * KIB
     assert ceiling.connections == 10 * (MIB + 64 * KIB)
     assert ceiling.history == 3 * 8 * MIB
-    assert ceiling.total == ceiling.connections + ceiling.history
+    assert ceiling.idempotency == 64 * MIB
+    assert ceiling.total == ceiling.connections + ceiling.history + ceiling.idempotency
 
 
 def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
@@ -320,7 +321,8 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "memory ceiling (if every buffer were full at once)\n"
             "  connections  10000 x 1.06 MiB = 10.4 GiB (11141120000 bytes)\n"
             "  history      10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
-            "  total        88.5 GiB (95027200000 bytes)"
+            "  idempotency  64 MiB (67108864 bytes)\n"
+            "  total        88.6 GiB (95094308864 bytes)"
         )
     )
 

@@ -45,6 +45,7 @@ class MemoryCeiling:
     max_topics: int
     per_connection: int
     per_topic: int
+    idempotency: int
 
     @property
     def connections(self) -> int:
@@ -56,10 +57,10 @@ class MemoryCeiling:
 
     @property
     def total(self) -> int:
-        return self.connections + self.history
+        return self.connections + self.history + self.idempotency
 
     def describe(self) -> str:
-        """Three lines: connections, history and total, for people and in bytes."""
+        """A line for each kind of buffer and one for the total, for people and in bytes."""
         connections = f"{self.max_connections} x {_human(self.per_connection)}"
         history = f"{self.max_topics} x {_human(self.per_topic)}"
         return "\n".join(
@@ -67,6 +68,7 @@ class MemoryCeiling:
                 "memory ceiling (if every buffer were full at once)",
                 f"  connections  {connections} = {_human(self.connections)} ({self.connections} bytes)",
                 f"  history      {history} = {_human(self.history)} ({self.history} bytes)",
+                f"  idempotency  {_human(self.idempotency)} ({self.idempotency} bytes)",
                 f"  total        {_human(self.total)} ({self.total} bytes)",
             )
         )
@@ -111,6 +113,9 @@ class Settings:
     max_connections: int = setting(10_000, Count(), "most connections open at once")
     max_topics: int = setting(10_000, Count(), "most topics kept at once")
     keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
+    idempotency_seconds: float = setting(
+        300.0, Seconds(most=86_400.0), "time for which the answer to an Idempotency-Key is given again"
+    )
     echo: bool = setting(False, Switch(), "serve /echo, a WebSocket that sends every message back")
     log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
 
@@ -128,6 +133,10 @@ class Settings:
         300.0, Seconds(most=86_400.0), "age up to which messages of a topic are kept", fixed=True
     )
     history_bytes: int = setting(8 * MIB, Size(), "bytes kept of a topic", fixed=True)
+    idempotency_keys: int = setting(10_000, Count(), "idempotency keys kept", fixed=True)
+    idempotency_bytes: int = setting(
+        64 * MIB, Size(), "bytes kept of idempotency keys and their answers", fixed=True
+    )
 
     def __post_init__(self) -> None:
         for name, option in declared_options().items():
@@ -146,12 +155,13 @@ class Settings:
         return _settings_of(sources.read_environment(settable_options(stock=True), environ))
 
     def memory_ceiling(self) -> MemoryCeiling:
-        """What all connections and all topics can hold together: the sum of every bounded buffer."""
+        """What connections, topics and idempotency keys can hold: the sum of every bounded buffer."""
         return MemoryCeiling(
             max_connections=self.max_connections,
             max_topics=self.max_topics,
             per_connection=self.capacity_bytes + CONNECTION_OVERHEAD,
             per_topic=self.history_bytes,
+            idempotency=self.idempotency_bytes,
         )
 
 

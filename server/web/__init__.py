@@ -3,6 +3,7 @@
 from .answers import refuse_events
 from .doors import install_doors, install_error_handlers
 from .handshakes import websocket_door
+from .idempotency import IdempotencyKeys, IdempotencyLimits
 from .operations import operations_blueprint
 from .pages import pages_blueprint
 from .publishing import publishing_blueprint
@@ -10,6 +11,8 @@ from .rooms import rooms_blueprint
 from .topics import TopicOptions, topics_blueprint
 
 __all__ = [
+    "IdempotencyKeys",
+    "IdempotencyLimits",
     "TopicOptions",
     "install_doors",
     "install_error_handlers",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 from quart import Response
 
@@ -14,14 +16,29 @@ from ..wire.problem import CONTENT_TYPE, Problem, ProblemError
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Vary": "Accept"}
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A short answer as a value, which can be given again.  `body` is JSON; headers are beside the usual."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def response(self) -> Response:
+        """This answer, not to be stored."""
+        headers = {"Cache-Control": "no-store", **dict(self.headers)}
+        return Response(self.body, self.status, headers=headers, content_type="application/json")
+
+
+def json_answer(value: object, status: int = 200, **headers: str) -> Answer:
+    """`value` as JSON; headers are keywords with `_` for `-`."""
+    pairs = tuple((name.replace("_", "-"), text) for name, text in headers.items())
+    return Answer(status, msgspec.json.encode(value), pairs)
+
+
 def json_response(value: object, status: int = 200) -> Response:
     """`value` as JSON, not to be stored."""
-    return Response(
-        msgspec.json.encode(value),
-        status,
-        headers={"Cache-Control": "no-store"},
-        content_type="application/json",
-    )
+    return json_answer(value, status).response()
 
 
 def problem_response(problem: Problem) -> Response:
@@ -62,8 +79,10 @@ def topics_full() -> ProblemError:
 
 
 __all__ = [
+    "Answer",
     "ProblemError",
     "event_stream",
+    "json_answer",
     "json_response",
     "problem_response",
     "refuse_events",

@@ -1,84 +1,102 @@
-"""Publishing to topics over HTTP."""
+"""Publishing to topics over HTTP: one message, or a batch, which is published whole or not at all."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
 
-import msgspec
 from quart import Blueprint, Response, request
 
-from ..hub import Draft, Hub, TopicsFullError
+from ..hub import Draft, Hub, Message, TopicsFullError
 from ..lifecycle import RequestHead
-from ..wire import json_text, sse
+from ..wire import ndjson
 from ..wire.problem import ProblemError
-from .answers import json_response, topics_full
-from .requests import check_name, content_type_of, decode_json, decode_text, head_of, query_of, read_body
+from .answers import Answer, json_answer, topics_full
+from .batches import Entry, check_topic, event_fault, read_batch, read_batch_across_topics
+from .idempotency import IdempotencyKeys, agreed_key, key_of, keyed_request
+from .requests import content_type_of, decode_json, decode_text, head_of, query_of, read_body
 
-RESERVED_EVENTS = frozenset({"gap", "closing", "heartbeat", "open", "error"})
-RESERVED_TOPICS = frozenset({"clock", "stats"})
-RETRY_MS = (500, 60_000)
-"""Between which a published reconnection time is clamped."""
-
-EventName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+JSON = "application/json"
+TEXT = "text/plain"
 
 
-class Publication(msgspec.Struct, forbid_unknown_fields=True):
+class Publication(Entry):
     """The body of a publish, as JSON."""
 
-    data: msgspec.Raw
-    event: EventName | None = None
-    retry: Annotated[int, msgspec.Meta(ge=0, le=2**31)] | None = None
+    idempotency_key: str | None = None
 
 
-def publishing_blueprint(hub: Hub, max_body: int) -> Blueprint:
-    """The routes that publish; a body may have `max_body` bytes."""
+def publishing_blueprint(hub: Hub, keys: IdempotencyKeys, max_body: int) -> Blueprint:
+    """The routes that publish to topics; a body may have `max_body` bytes."""
     blueprint = Blueprint("publishing", __name__)
 
-    @blueprint.post("/topics/<topic>")
-    async def publish(topic: str) -> Response:
-        check_name(topic)
-        head = head_of(request)
-        query_of(head, frozenset())
-        if topic in RESERVED_TOPICS:
-            raise ProblemError("topic_reserved", f"The topic {topic} is published by the server alone.")
-        draft = await _read_draft(topic, head, max_body)
+    async def publish(drafts: Sequence[Draft], shape: Callable[[list[Message]], object]) -> Answer:
         try:
-            (message,) = await hub.publish([draft])
+            messages = await hub.publish(drafts)
         except TopicsFullError:
             raise topics_full() from None
-        answer = {"topic": topic, "id": str(message.id), "subscribers": hub.watchers(topic)}
-        return json_response(answer, 201)
+        return json_answer(shape(messages), 201)
+
+    @blueprint.post("/topics/<topic>")
+    async def publish_to_one(topic: str) -> Response:
+        check_topic(topic)
+        head = head_of(request)
+        query_of(head, frozenset())
+        media_type = _media_type(head, JSON, TEXT, ndjson.CONTENT_TYPE)
+        key = key_of(head)
+        body = await read_body(request, max_body)
+        if media_type == ndjson.CONTENT_TYPE:
+            drafts = await read_batch(body, topic)
+        elif media_type == TEXT:
+            drafts = [Draft(topic, decode_text(body), text=True)]
+        else:
+            publication = _publication(body)
+            key = agreed_key(key, publication.idempotency_key)
+            drafts = [publication.draft(topic)]
+
+        def shape(messages: list[Message]) -> object:
+            ids = [str(message.id) for message in messages]
+            which = {"ids": ids} if media_type == ndjson.CONTENT_TYPE else {"id": ids[0]}
+            return {"topic": topic, **which, "subscribers": hub.watchers(topic)}
+
+        keyed = keyed_request(request, key, media_type, body)
+        return (await keys.answer(keyed, lambda: publish(drafts, shape))).response()
+
+    @blueprint.post("/topics")
+    async def publish_to_many() -> Response:
+        head = head_of(request)
+        query_of(head, frozenset())
+        media_type = _media_type(head, ndjson.CONTENT_TYPE)
+        key = key_of(head)
+        body = await read_body(request, max_body)
+        drafts = await read_batch_across_topics(body)
+
+        def shape(messages: list[Message]) -> object:
+            topics = dict.fromkeys(message.topic for message in messages)
+            subscribers = {topic: hub.watchers(topic) for topic in topics}
+            return {"ids": [str(message.id) for message in messages], "subscribers": subscribers}
+
+        keyed = keyed_request(request, key, media_type, body)
+        return (await keys.answer(keyed, lambda: publish(drafts, shape))).response()
 
     return blueprint
 
 
-async def _read_draft(topic: str, head: RequestHead, max_body: int) -> Draft:
+def _media_type(head: RequestHead, *known: str) -> str:
     media_type, charset = content_type_of(head)
-    if media_type not in ("application/json", "text/plain"):
-        raise ProblemError("type_unsupported", "Send application/json or text/plain as Content-Type.")
+    if media_type not in known:
+        raise ProblemError("type_unsupported", f"Send {' or '.join(known)} as Content-Type.")
     if charset not in ("utf-8", "utf8", "us-ascii"):
         raise ProblemError("type_unsupported", "Send the body as UTF-8.")
-    body = await read_body(request, max_body)
-    if media_type == "text/plain":
-        return Draft(topic, decode_text(body), text=True)
+    return media_type
+
+
+def _publication(body: bytes) -> Publication:
     publication = decode_json(body, Publication)
-    if publication.event is not None:
-        _check_event(publication.event)
-    retry = publication.retry
-    if retry is not None:
-        retry = min(max(retry, RETRY_MS[0]), RETRY_MS[1])
-    return Draft(topic, json_text.compact(publication.data), publication.event, retry)
-
-
-def _check_event(event: str) -> None:
-    if event in RESERVED_EVENTS:
-        detail = f"reserved: {', '.join(sorted(RESERVED_EVENTS))}"
-    elif not sse.is_field_text(event):
-        detail = "one line, without NUL"
-    else:
-        return
-    raise ProblemError(
-        "body_invalid",
-        "The event name cannot be used.",
-        errors=({"pointer": "/event", "detail": detail},),
-    )
+    fault = None if publication.event is None else event_fault(publication.event)
+    if fault is not None:
+        raise ProblemError(
+            "body_invalid",
+            "The event name cannot be used.",
+            errors=({"pointer": "/event", "detail": fault},),
+        )
+    return publication
