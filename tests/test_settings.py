@@ -313,6 +313,11 @@ def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     assert ceiling.total == ceiling.connections + ceiling.history + ceiling.idempotency
 
 
+def test_a_connection_holds_a_body_or_a_subscription_whichever_may_be_larger() -> None:
+    ceiling = Settings(max_body=8 * MIB).memory_ceiling()
+    assert ceiling.per_connection == 8 * MIB + 64 * KIB
+
+
 def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
     assert (
         CommandLine.load([], {})

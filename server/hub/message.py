@@ -6,6 +6,7 @@ A *form* is a plain function from an item to bytes; the function itself is the k
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,8 +76,7 @@ class Message:
         self.seq = seq
         self.time = time
         self.stored_at = stored_at
-        # The text, and one cached frame of it.
-        self.size = 2 * len(draft.data.encode()) + OVERHEAD
+        self.size = _bytes_of(draft.data)
         self._frames: dict[Form, bytes] = {}
 
     def without_retry(self) -> Message:
@@ -92,6 +92,18 @@ class Message:
         if frame is None:
             frame = self._frames[form] = form(self)
         return frame
+
+
+def _bytes_of(data: str) -> int:
+    """What a message with this text is reckoned at: the text as Python holds it, and one cached frame of it.
+
+    A single character beyond ASCII can make the former four times the latter, and every line of the text is
+    a field of its own in the latter: a mebibyte of line ends is a frame of seven.
+    """
+    encoded = len(data.encode())
+    held = encoded if encoded == len(data) else sys.getsizeof(data)
+    lines = data.count("\n") + data.count("\r") - data.count("\r\n")
+    return held + encoded + lines * len("data: ") + OVERHEAD
 
 
 GapReason = Literal["evicted", "overflow", "epoch", "limit", "purged"]

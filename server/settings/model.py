@@ -34,7 +34,7 @@ from server.settings.sources import Given, Option, SettingsError, setting
 DESCRIPTION = "A streaming server: Server-Sent Events and WebSocket rooms."
 
 CONNECTION_OVERHEAD = 64 * KIB
-"""Bytes a connection may hold beside its subscription: head, write remainder, unsent kernel send buffer."""
+"""Bytes a connection has beside its subscription or body: head, rest of a write, unsent kernel buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,8 @@ class Settings:
         return MemoryCeiling(
             max_connections=self.max_connections,
             max_topics=self.max_topics,
-            per_connection=self.capacity_bytes + CONNECTION_OVERHEAD,
+            # A connection either has a subscription or is read a body from.
+            per_connection=max(self.capacity_bytes, self.max_body) + CONNECTION_OVERHEAD,
             per_topic=self.history_bytes,
             idempotency=self.idempotency_bytes,
         )

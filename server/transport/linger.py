@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 
 from .writes import OrderedStream
@@ -24,10 +26,11 @@ async def linger(stream: OrderedStream) -> None:
     with trio.move_on_after(LINGER_SECONDS):
         if isinstance(below, trio.SSLStream):
             # close_notify, without which a client cannot tell the end from a cut (RFC 8446, section 6.1).
-            try:
-                below, _ = await below.unwrap()
-            except trio.BrokenResourceError:
-                return
+            secure = below
+            below = secure.transport_stream
+            # Broken where the client goes on sending in place of its own; ours has left by then.
+            with suppress(trio.BrokenResourceError):
+                await secure.unwrap()
         if isinstance(below, trio.abc.HalfCloseableStream):
             await below.send_eof()
         discarded = 0

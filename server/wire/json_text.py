@@ -15,10 +15,11 @@ import msgspec
 MAX_DEPTH = 64
 
 _T = TypeVar("_T")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# One without an end reaches to the end of the text: otherwise each quotation mark in it would be tried as
+# the beginning of another, in time that grows with the square of the length.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
 _SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-_SEPARATOR = re.compile("[\u0085\u2028\u2029]")
 
 
 class MalformedError(ValueError):
@@ -79,19 +80,20 @@ def compact(text: bytes | msgspec.Raw) -> str:
     The three line separators that JSON may hold bare and that clients written with `str.splitlines` break at
     (U+0085, U+2028, U+2029) are escaped.
     """
-    return _escape_separators(msgspec.json.format(text, indent=-1).decode())
+    return _without_separators(msgspec.json.format(text, indent=-1).decode())
 
 
 def encode(value: object) -> str:
     """`value` as compact JSON, with the line separators escaped as `compact` does."""
-    return _escape_separators(msgspec.json.encode(value).decode())
+    return _without_separators(msgspec.json.encode(value).decode())
 
 
-def _escape_separators(line: str) -> str:
-    # Python knows of a string whether it is ASCII; most are.
+def _without_separators(line: str) -> str:
     if line.isascii():
         return line
-    return _SEPARATOR.sub(lambda match: _SEPARATORS[match[0]], line)
+    for separator, escaped in _SEPARATORS.items():
+        line = line.replace(separator, escaped)
+    return line
 
 
 def _depth_exceeds(text: bytes, limit: int) -> bool:

@@ -276,6 +276,24 @@ async def test_a_connection_that_ends_in_the_body_is_told_so(
         assert (answer.status, problem_code(answer.body)) == (400, "body_incomplete")
 
 
+async def test_a_body_in_small_chunks_lets_others_have_their_turn(autojump_clock: MockClock) -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with Site(echo).connection() as client, trio.open_nursery() as others:
+        others.start_soon(take_turns)
+        await client.post(b"1\r\nx\r\n" * 8_000 + b"0\r\n\r\n", "Transfer-Encoding: chunked")
+        assert (await client.answer()).body == b"POST /echo " + b"x" * 8_000
+        others.cancel_scope.cancel()
+    # All of it lies in the connection's buffer at once.
+    assert turns > 100
+
+
 async def test_more_body_than_announced_is_the_next_request(autojump_clock: MockClock) -> None:
     async with Site(echo).connection() as client:
         await client.post(b"four and more\r\n\r\n", "Content-Length: 4")

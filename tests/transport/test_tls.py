@@ -75,6 +75,17 @@ async def test_an_answer_that_is_whole_ends_with_close_notify(certificates: Cert
         await stream.aclose()
 
 
+async def test_a_refused_body_may_be_sent_whole_before_the_answer_is_read(certificates: Certificates) -> None:
+    site = Site(echo)
+    async with (
+        site.listening(tls=certificates.server) as address,
+        secure_client(address, certificates) as client,
+    ):
+        # More than the kernels hold, and less than is discarded.
+        await client.post(b"x" * 12_000_000)
+        assert (await client.answer()).status == 413
+
+
 def open_for_ever(sites: list[Site], over: trio.Event) -> AsgiApp:
     async def run(stream: ByteStream) -> None:
         try:

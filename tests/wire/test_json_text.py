@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -99,6 +100,16 @@ def test_64_levels_are_read_and_65_are_not(opened: bytes, closed: bytes) -> None
 def test_a_hundred_thousand_levels_do_not_reach_the_interpreters_stack(text: bytes) -> None:
     with pytest.raises(json_text.MalformedError):
         json_text.decode(text, object)
+
+
+@pytest.mark.parametrize("end", [b"", b"\\"], ids=["open", "open behind a backslash"])
+def test_a_string_without_an_end_is_looked_at_once(end: bytes) -> None:
+    text = b"[" * 65 + b'"' + b'\\"' * 20_000 + end
+    started = time.process_time()
+    with pytest.raises(json_text.MalformedError):
+        json_text.decode(text, msgspec.Raw)
+    # Once for each quotation mark in it would be seconds for these 40 KB, and the most of an hour for 1 MiB.
+    assert time.process_time() - started < 0.5
 
 
 def test_many_values_side_by_side_are_not_deep() -> None:

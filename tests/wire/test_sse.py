@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import h11
 import pytest
@@ -32,6 +33,18 @@ def read(stream: bytes, cuts: list[int] | None = None) -> list[Event]:
 def as_read(text: str) -> str:
     """`text` as the format can carry it: each line end a LF."""
     return re.sub("\r\n|\r", "\n", text)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"], ids=ascii)
+def test_a_text_of_many_lines_costs_what_its_frame_does(end: str) -> None:
+    tracemalloc.start()
+    try:
+        frame = sse.encode_event(data=end * 50_000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert frame.count(b"data: \n") == 50_001
+    assert most < 6 * len(frame)
 
 
 @given(
