@@ -64,6 +64,9 @@ OnAnswer = Callable[[RequestHead | None, int, float], object]
 complete.
 """
 
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Vary": "Accept"}
+"""What every answer that is a stream carries, so that no proxy stores, compresses or holds it back."""
+
 EarlyHeaders = Callable[[RequestHead], Mapping[str, str]]
 """What an answer without the app has to carry for this request all the same, as CORS headers."""
 
@@ -152,7 +155,7 @@ class HttpConnection:
         if isinstance(refusal, Problem):
             raise RefusedError(refusal)
         if refusal is not None:
-            await self._answer_early(200, sse.CONTENT_TYPE, refusal, {})
+            await self._answer_early(200, sse.CONTENT_TYPE, refusal, STREAM_HEADERS)
             return False
         if is_websocket_upgrade(head) and request.http_version == b"1.1":
             self._accept_websocket(head)
@@ -254,7 +257,8 @@ class HttpConnection:
             await self._stream.send_all(event.data)
 
     async def _refuse(self, problem: Problem) -> None:
-        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), problem.headers)
+        headers = {"Cache-Control": "no-store", **problem.headers}
+        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), headers)
 
     async def _answer_early(
         self, status: int, content_type: str, body: bytes, headers: Mapping[str, str]
@@ -262,15 +266,16 @@ class HttpConnection:
         """Answer without the app, and for the last time on this connection."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        all_headers = {**(self._early_headers(self._head) if self._head else {}), **headers}
+        # Two lists, since both may have a Vary.
+        all_headers = [*headers.items(), *(self._early_headers(self._head).items() if self._head else ())]
         response = h11.Response(
             status_code=status,
             headers=[
                 (b"content-type", content_type.encode()),
                 (b"content-length", b"%d" % len(body)),
-                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
                 (b"connection", b"close"),
-                *((name.encode(), value.encode()) for name, value in all_headers.items()),
+                *((name.encode(), value.encode()) for name, value in all_headers),
                 *self._config.response_headers("h11"),
             ],
         )

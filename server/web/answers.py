@@ -9,11 +9,9 @@ from quart import Response
 
 from ..lifecycle import CloseReason, RequestHead
 from ..streams import StreamBody, refused_events
-from ..transport import DrainGate, RunStream
+from ..transport import STREAM_HEADERS, DrainGate, RunStream
 from ..wire import sse
 from ..wire.problem import CONTENT_TYPE, Problem, ProblemError
-
-STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Vary": "Accept"}
 
 
 @dataclass(frozen=True, slots=True)
