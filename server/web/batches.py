@@ -26,7 +26,7 @@ RETRY_MS = (500, 60_000)
 MAX_LINES = 10_000
 """Lines of a batch at most: what publishes them does so in one step, in which nothing else runs."""
 
-_STEP = 128 * 1024
+_STEP = 64 * 1024
 """Bytes that are checked between two checkpoints, about; a line counts for `_LINE_COST` more than it has."""
 _LINE_COST = 256
 
