@@ -49,12 +49,14 @@ from .transport import (
     raise_descriptor_limit,
 )
 from .web import (
-    TopicOptions,
+    IdempotencyKeys,
+    IdempotencyLimits,
     events_blueprint,
     install_doors,
     install_error_handlers,
     operations_blueprint,
     pages_blueprint,
+    publishing_blueprint,
     refuse_events,
     rooms_blueprint,
     topics_blueprint,
@@ -145,14 +147,17 @@ async def open_application(
     heartbeats = Heartbeats(settings.heartbeat)
     gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
     events = EventServices(hub, registry, heartbeats, gate)
-    stats = StatsSource(registry, hub, settings.memory_ceiling().total)
+    keys = IdempotencyKeys(
+        IdempotencyLimits(settings.idempotency_seconds, settings.idempotency_keys, settings.idempotency_bytes)
+    )
+    stats = StatsSource(registry, hub, settings.memory_ceiling().total, lambda: keys.size)
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    app = _create_app(events, rooms, TopicOptions(settings.max_body), rules, stats, rooms_url)
+    app = _create_app(events, rooms, settings.max_body, keys, rules, stats, rooms_url)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
@@ -186,14 +191,15 @@ def _open_hub(settings: Settings) -> Hub:
 def _create_app(
     events: EventServices,
     rooms: RoomServices,
-    topics: TopicOptions,
+    max_body: int,
+    keys: IdempotencyKeys,
     rules: OriginRules,
     stats: StatsSource,
     rooms_url: str | None,
 ) -> App:
     app = App("sluiceway", static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=topics.max_body,
+        MAX_CONTENT_LENGTH=max_body,
         BODY_TIMEOUT=None,
         RESPONSE_TIMEOUT=None,
         PROPAGATE_EXCEPTIONS=False,
@@ -201,9 +207,10 @@ def _create_app(
     app.url_map.merge_slashes = False
     install_doors(app, rules)
     install_error_handlers(app)
-    app.register_blueprint(topics_blueprint(events, topics))
+    app.register_blueprint(topics_blueprint(events))
     app.register_blueprint(events_blueprint(events))
-    app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
+    app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
+    app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app

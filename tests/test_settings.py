@@ -316,14 +316,15 @@ def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
 
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    connections, history = ceiling.components
+    connections, history, idempotency = ceiling.components
     assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
     assert history == Component("history", 3, 8 * MIB)
-    assert ceiling.total == connections.total + history.total == 10 * (4 * MIB + 64 * KIB) + 3 * 8 * MIB
+    assert idempotency == Component("idempotency", 1, 64 * MIB)
+    assert ceiling.total == connections.total + history.total + idempotency.total
 
 
 def test_a_connection_holds_a_body_or_a_subscription_whichever_may_be_larger() -> None:
-    assert _each_connection(Settings(max_body=8 * MIB)) == 8 * MIB + 64 * KIB
+    assert _each_connection(Settings(max_body=8 * MIB)) == 16 * MIB + 65 * KIB
     assert _each_connection(Settings(capacity_bytes=9 * MIB)) == 9 * MIB + 64 * KIB
     assert _each_connection(Settings(connection_bytes=10 * MIB)) == 10 * MIB + 64 * KIB
 
@@ -351,7 +352,8 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "memory ceiling (if every buffer were full at once)\n"
             "  connections  10000 x 4.06 MiB = 39.7 GiB (42598400000 bytes)\n"
             "  history      10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
-            "  total        118 GiB (126484480000 bytes)"
+            "  idempotency  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
+            "  total        118 GiB (126551588864 bytes)"
         )
     )
 

@@ -302,7 +302,7 @@ def test_the_check_prints_each_rule_on_a_line_with_where_it_came_from() -> None:
         (["--topic", "*:history_bytes=1MiB"], 4 * MIB, 8 * MIB),
         (["--topic", "*:history_bytes=1MiB", "--room", "*:history_bytes=2MiB"], 4 * MIB, 2 * MIB),
         (["--topic", "*:history=1", "--room", "*:history_bytes=2MiB"], 4 * MIB, 8 * MIB),
-        (["--topic", "a:capacity_bytes=5MiB", "--max-body", "7MiB"], 7 * MIB, 8 * MIB),
+        (["--topic", "a:capacity_bytes=5MiB", "--max-body", "7MiB"], 14 * MIB + KIB, 8 * MIB),
     ],
 )
 def test_the_ceiling_takes_the_most_that_any_rule_allows(
@@ -311,6 +311,7 @@ def test_the_ceiling_takes_the_most_that_any_rule_allows(
     assert load(*argv).memory_ceiling().components == (
         Component("connections", 10_000, connection + 64 * KIB),
         Component("history", 10_000, topic),
+        Component("idempotency", 1, 64 * MIB),
     )
 
 

@@ -67,6 +67,7 @@ export const RESERVED_EVENTS = new Set(["gap", "closing", "heartbeat", "open", "
  * @property {string} [event] An event name; not with `as: "text"`.
  * @property {"value" | "json" | "text"} [as] What `data` is: a value to be made JSON (default), JSON text to be
  *   sent as it stands, or plain text.
+ * @property {string} [idempotencyKey] The same key within five minutes publishes once.
  * @property {string} [base] Where the server is; default: where this module came from.
  *
  * @typedef {object} Published
@@ -116,9 +117,10 @@ export function subscribe(topic, options = {}) {
  * @returns {Promise<Published>}
  * @throws {ProblemError}
  */
-export async function publish(topic, data, { event, as = "value", base = HOME } = {}) {
+export async function publish(topic, data, { event, as = "value", idempotencyKey, base = HOME } = {}) {
   const headers = new Headers({ Accept: "application/json, application/problem+json" });
   headers.set("Content-Type", as === "text" ? "text/plain;charset=utf-8" : "application/json");
+  if (idempotencyKey !== undefined) headers.set("Idempotency-Key", idempotencyKey);
   let body = String(data);
   if (as !== "text") {
     const name = event === undefined ? "" : `,"event":${JSON.stringify(event)}`;

@@ -8,7 +8,7 @@ topic's overflow is `block`, a publisher waits before the pass, and no longer th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 import trio
@@ -78,6 +78,7 @@ class Hub:
         self._topics: dict[str, Topic] = {}
         self._groups: dict[str, Group] = {}
         self._forget_at = 0.0
+        self._kept: set[str] = set()
         self.subscriptions = 0
         """How many are open, among them those that still catch up."""
         self.published = 0
@@ -105,14 +106,31 @@ class Hub:
         new = {name for name in names if name not in self._topics}
         if not new:
             return
-        room = self._limits.max_topics - len(new)
+        # What the server keeps for itself takes nobody's place.
+        room = self._limits.max_topics + len(self._kept) - len(new)
         if len(self._topics) > room:
             self._forget_unused(keep=names)
         if len(self._topics) > room:
             raise TopicsFullError(*new)
         for name in new:
-            topic = self._topics[name] = Topic(name, self._broker.rules_of(name))
-            topic.groups = [group for prefix, group in self._groups.items() if matches(prefix, name)]
+            self._add(name)
+
+    def _add(self, name: str) -> Topic:
+        topic = self._topics[name] = Topic(name, self._broker.rules_of(name))
+        topic.groups = [group for prefix, group in self._groups.items() if matches(prefix, name)]
+        return topic
+
+    @contextmanager
+    def keep(self, name: str) -> Iterator[None]:
+        """As long as the block is open there is a topic `name`, whatever the limit."""
+        topic = self._topics.get(name) or self._add(name)
+        topic.readers += 1
+        self._kept.add(name)
+        try:
+            yield
+        finally:
+            topic.readers -= 1
+            self._kept.remove(name)
 
     # Publishing
 
@@ -320,14 +338,21 @@ class Hub:
     def topic(self, name: str) -> TopicInfo | None:
         """The topic as it stands, None where it has never been used."""
         topic = self._topics.get(name)
-        if topic is None:
+        if topic is None or not self._is_used(topic):
             return None
         kept = self._broker.history(name)
         return TopicInfo(name, topic.watchers, kept.first, kept.last, kept.buffered, topic.rules)
 
     def topic_names(self) -> Iterator[str]:
         """Every topic in use, in no order."""
-        return iter(self._topics)
+        return (name for name, topic in self._topics.items() if self._is_used(topic))
+
+    def _is_used(self, topic: Topic) -> bool:
+        return (
+            topic.name not in self._kept
+            or topic.watchers > 0
+            or self._broker.history(topic.name).last is not None
+        )
 
     def excerpt(self, topic: str, after: Cursor | None, before: Cursor | None, limit: int) -> Excerpt:
         """A stretch of the topic's history; see `Broker.excerpt`."""

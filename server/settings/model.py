@@ -104,6 +104,9 @@ class Settings:
     )
     replay_max: int = setting(10_000, Count(), "most messages replayed on one resume")
     keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
+    idempotency_seconds: float = setting(
+        300.0, Seconds(most=86_400.0), "time for which the answer to an Idempotency-Key is given again"
+    )
     echo: bool = setting(False, Switch(), "serve /echo, a WebSocket that sends every message back")
     log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
 
@@ -141,6 +144,10 @@ class Settings:
         4 * MIB, Size(), "bytes that wait in all topics of a connection together", fixed=True
     )
     replay_bytes: int = setting(16 * MIB, Size(), "bytes replayed on one resume", fixed=True)
+    idempotency_keys: int = setting(10_000, Count(), "idempotency keys kept", fixed=True)
+    idempotency_bytes: int = setting(
+        64 * MIB, Size(), "bytes kept of idempotency keys and their answers", fixed=True
+    )
 
     def __post_init__(self) -> None:
         for name, option in declared_options().items():
@@ -178,6 +185,7 @@ class Settings:
             (
                 Component("connections", self.max_connections, per_connection),
                 Component("history", self.max_topics, per_topic),
+                Component("idempotency", 1, self.idempotency_bytes),
             )
         )
 

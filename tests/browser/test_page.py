@@ -155,6 +155,18 @@ def test_the_client_raises_the_servers_problem(running_server: ServerProcess, pa
     assert problem == {"ours": True, "status": 400, "code": "name_invalid"}
 
 
+def test_the_client_publishes_once_under_one_key(running_server: ServerProcess, page: Page) -> None:
+    page.goto(f"{running_server.url}/")
+    ids = page.evaluate(
+        """async () => {
+            const { publish } = await import("/client/sluiceway.js");
+            const once = () => publish("keyed", 1, { idempotencyKey: "one" });
+            return [(await once()).id, (await once()).id, (await publish("keyed", 1)).id];
+        }"""
+    )
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_a_fault_is_shown_beside_its_field(running_server: ServerProcess, page: Page) -> None:
     _open_topic(page, running_server, "faults")
     page.get_by_label("Event name optional", exact=True).fill("gap")

@@ -142,6 +142,9 @@ async def test_with_all_topics_in_use_eventsource_is_told_to_come_back_and_other
     autojump_clock: MockClock,
 ) -> None:
     async with open_world(Settings(max_topics=1)) as world:
+        await world.publish("other", 1)
+        # The server's own topics take nobody's place.
+        assert (await world.connect().open_events("/topics/clock/events")).status == 200
         events = await world.connect().open_events("/topics/news/events")
         assert events.status == 200
         _, closing = await events.rest()
