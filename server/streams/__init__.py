@@ -1,10 +1,12 @@
 """HTTP response bodies that stream, and what keeps them alive."""
 
+from .compression import CompressedStream, compressed
 from .events import EventServices, EventStream, closing_event, refused_events
 from .heartbeats import Heartbeats
 from .responses import PulledBody, PulledRequest, StreamBody, StreamingConnection
 
 __all__ = [
+    "CompressedStream",
     "EventServices",
     "EventStream",
     "Heartbeats",
@@ -13,5 +15,6 @@ __all__ = [
     "StreamBody",
     "StreamingConnection",
     "closing_event",
+    "compressed",
     "refused_events",
 ]
