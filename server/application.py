@@ -49,6 +49,7 @@ from .web import (
     websocket_door,
 )
 from .wire import json_text
+from .wire.content_coding import offered_codings
 from .wire.problem import Problem
 from .wire.times import rfc3339
 
@@ -142,9 +143,8 @@ async def open_application(
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    app = _create_app(
-        events, rooms, TopicOptions(limits, history, settings.max_body), rules, stats, rooms_url
-    )
+    topics = TopicOptions(limits, history, settings.max_body, offered_codings())
+    app = _create_app(events, rooms, topics, rules, stats, rooms_url)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)

@@ -30,6 +30,7 @@ from server.settings.kinds import (
     is_loopback,
 )
 from server.settings.sources import Given, Option, SettingsError, setting
+from server.wire.content_coding import offered_codings
 
 DESCRIPTION = "A streaming server: Server-Sent Events and WebSocket rooms."
 
@@ -150,7 +151,7 @@ class Settings:
         return MemoryCeiling(
             max_connections=self.max_connections,
             max_topics=self.max_topics,
-            per_connection=self.capacity_bytes + CONNECTION_OVERHEAD,
+            per_connection=self.capacity_bytes + CONNECTION_OVERHEAD + _largest_encoder(),
             per_topic=self.history_bytes,
         )
 
@@ -264,6 +265,11 @@ def _require_readable(file: str, name: str) -> None:
         raise SettingsError(f"{name}: '{path}' is a directory; a readable PEM file is wanted")
     if not os.access(path, os.R_OK):
         raise SettingsError(f"{name}: '{path}' may not be read by this user; a readable PEM file is wanted")
+
+
+def _largest_encoder() -> int:
+    # Every client may ask for compression, and for the coding that takes most.
+    return max(coding.state_bytes for coding in offered_codings())
 
 
 def _human(size: int) -> str:

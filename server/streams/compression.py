@@ -1,12 +1,14 @@
 """Compressed streams: a content coding between a stream and its connection.
 
 A compressed stream shares nothing with the others: what its connection sends depends on all that it sent
-before.  So nothing can be offered to the kernel ready-made (`try_send` takes nothing, and everything comes
-through the subscription's channel), and its encoder is memory for as long as it is open.  In return, whatever
-is waiting is compressed together and flushed once for each write.
+before, and its encoder is memory for as long as it is open.  It is flushed once for each write: whatever is
+waiting is compressed together, and can be decoded as soon as it has arrived.
 
-Compressing happens in the loop that serves everybody, in pieces of `PIECE_BYTES`, with a checkpoint behind
-each: a thread would cost more than it saves.
+What has been encoded has to be sent, or nothing after it can be decoded.  So a small frame that is offered
+without waiting (`try_send`) is always taken: what the connection does not take of it is kept as the *rest*,
+and leaves before anything else.  A large one is not, since the hub's loop would compress it for one
+subscriber after the other: it goes through the channel, in pieces with a checkpoint behind each.  All of it
+happens in the loop that serves everybody; a thread would cost more than it saves.
 """
 
 from __future__ import annotations
@@ -18,32 +20,44 @@ from ..wire.content_coding import Coding, Encoder
 from .forms import framed
 
 PIECE_BYTES = 64 * 1024
-"""Most that is compressed at once: half a millisecond to two with gzip."""
+"""Most that is compressed at once in the stream's own task: half a millisecond to two with gzip."""
+WRITE_THROUGH_BYTES = 4 * 1024
+"""Most that is compressed at once in the hub's loop: a tenth of a millisecond at most."""
 
 
 class CompressedStream:
-    """`stream` behind `encoder`.  One task writes to it.
+    """`stream` behind `encoder`.  One task writes to it; between its writes, the hub's loop may.
 
     What is given to it is not framed; what leaves it is, as `stream` wants it: chunks are outside of the
     coding.
     """
 
-    __slots__ = ("_broken", "_encoder", "_stream", "bytes_sent", "framing")
+    __slots__ = ("_broken", "_encoder", "_rest", "_stream", "bytes_sent", "framing")
 
     def __init__(self, stream: ByteStream, encoder: Encoder) -> None:
         self._stream = stream
         self._encoder = encoder
+        # While a write is under way, too: where it is cancelled, it stays so.
         self._broken = False
+        self._rest = b""
         self.framing = Framing.IDENTITY
         self.bytes_sent = stream.bytes_sent
         """Bytes that left for the connection, encoded and framed."""
 
-    def try_send(self, frame: bytes) -> Sent:  # noqa: ARG002 - of the protocol
-        """Take nothing: whatever is sent is encoded in its turn."""
-        return Sent.BUSY
+    def try_send(self, frame: bytes) -> Sent:
+        """Encode a small frame and offer it; what the connection does not take is the rest (`KEPT`)."""
+        if self._broken or self._rest or len(frame) > WRITE_THROUGH_BYTES:
+            return Sent.BUSY
+        encoded = framed(self._encoder.encode(frame), self._stream.framing)
+        sent = self._stream.try_send(encoded)
+        self.bytes_sent = self._stream.bytes_sent
+        if sent is not Sent.BUSY:
+            return sent
+        self._rest = encoded
+        return Sent.KEPT
 
     async def send_all(self, data: bytes) -> None:
-        """Encode, flush and write `data`.
+        """Write the rest, where there is one, then `data`, encoded and flushed.
 
         A cancelled call breaks the stream: the encoder has then counted on bytes which never left.
 
@@ -51,7 +65,7 @@ class CompressedStream:
             trio.BrokenResourceError: the connection broke, now or before.
         """
         if not data:
-            # Nothing to flush; but a head may be waiting.
+            # Nothing to flush; but a rest may be waiting, or a head below.
             await self._write(b"")
         for start in range(0, len(data), PIECE_BYTES):
             piece = data[start : start + PIECE_BYTES]
@@ -73,8 +87,9 @@ class CompressedStream:
     async def _write(self, data: bytes) -> None:
         self._check()
         self._broken = True
+        rest, self._rest = self._rest, b""
         try:
-            await self._stream.send_all(data)
+            await self._stream.send_all(rest + data)
             self._broken = False
         finally:
             self.bytes_sent = self._stream.bytes_sent

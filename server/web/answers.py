@@ -6,9 +6,10 @@ import msgspec
 from quart import Response
 
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import StreamBody, refused_events
+from ..streams import StreamBody, compressed, refused_events
 from ..transport import DrainGate, RunStream
 from ..wire import sse
+from ..wire.content_coding import Coding
 from ..wire.problem import CONTENT_TYPE, Problem, ProblemError
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Vary": "Accept"}
@@ -35,6 +36,17 @@ def event_stream(run: RunStream) -> Response:
     return Response(StreamBody(run), headers=STREAM_HEADERS, content_type=sse.CONTENT_TYPE)
 
 
+def compressed_event_stream(run: RunStream, coding: Coding | None) -> Response:
+    """A streaming answer of events whose `coding` Accept-Encoding decided; None is identity."""
+    if coding is None:
+        response = event_stream(run)
+    else:
+        response = event_stream(compressed(run, coding))
+        response.content_encoding = coding.name
+    response.vary.add("Accept-Encoding")
+    return response
+
+
 def refuse_events(
     head: RequestHead, code: str, detail: str, reason: CloseReason, gate: DrainGate
 ) -> bytes | Problem:
@@ -58,6 +70,7 @@ def refused_response(refusal: bytes | Problem) -> Response:
 
 __all__ = [
     "ProblemError",
+    "compressed_event_stream",
     "event_stream",
     "json_response",
     "problem_response",

@@ -14,12 +14,15 @@ from ..hub import Cursor, Draft, HistoryLimits, HubLimits, TopicInfo, TopicsFull
 from ..lifecycle import CloseReason, RequestHead
 from ..streams import EventServices, EventStream
 from ..wire import json_text, sse
+from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
-from .answers import event_stream, json_response, refuse_events, refused_response
+from .answers import compressed_event_stream, event_stream, json_response, refuse_events, refused_response
 from .requests import (
     DEFAULT_PAGE,
     MAX_PAGE,
     check_name,
+    coding_of,
+    compression_asked,
     content_type_of,
     decode_json,
     decode_text,
@@ -47,11 +50,14 @@ class Publication(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class TopicOptions:
-    """What the routes say of topics, and how long a body may be (bytes)."""
+    """What the routes say of topics, how long a body may be (bytes), and the content codings of streams, best
+    first.
+    """
 
     hub: HubLimits
     history: HistoryLimits
     max_body: int
+    codings: tuple[Coding, ...]
 
 
 def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprint:
@@ -78,10 +84,12 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
     async def subscribe(topic: str) -> Response:
         check_name(topic)
         head = head_of(request)
-        query = query_of(head, frozenset({"last_event_id", "heartbeat", "rewind"}))
+        query = query_of(head, frozenset({"last_event_id", "heartbeat", "rewind", "compress"}))
         if query.get("heartbeat", "comment") not in ("comment", "event"):
             raise ProblemError("query_invalid", "heartbeat is comment or event.")
         rewind = whole_number(query, "rewind", 0, least=0, most=1_000_000)
+        compress = compression_asked(query, default=False)
+        coding = coding_of(head, options.codings) if compress else None
         _check_accepts_events(head)
         if services.gate.draining:
             detail = "The server is shutting down."
@@ -101,7 +109,7 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
             catch_up, after = True, hub.rewound(topic, rewind)
         visible = query.get("heartbeat") == "event"
         stream = EventStream(services, head.without_headers(), topic, after, catch_up, visible)
-        return event_stream(stream.run)
+        return compressed_event_stream(stream.run, coding) if compress else event_stream(stream.run)
 
     @blueprint.get("/topics/<topic>")
     async def look(topic: str) -> Response:

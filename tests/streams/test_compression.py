@@ -16,7 +16,7 @@ from trio.testing import MockClock, lockstep_stream_pair
 from server.lifecycle import CloseReason
 from server.settings import Settings
 from server.streams import CompressedStream, compressed
-from server.streams.compression import PIECE_BYTES
+from server.streams.compression import PIECE_BYTES, WRITE_THROUGH_BYTES
 from server.transport import ByteStream, Framing, Sent
 from server.wire.content_coding import Coding, offered_codings
 from tests.streams.test_without_handover import AsgiClient, opened, piece
@@ -264,9 +264,6 @@ class CodedWire(Wire):
         super().__init__()
         self.decoder = decoder_of(coding.name)
 
-    def try_send(self, frame: bytes) -> Sent:
-        raise AssertionError("a compressed stream offered something ready-made")
-
     def _take(self, data: bytes) -> None:
         self.bytes_sent += len(data)
         self.events += self._parser.feed(self.decoder.decode(data))
@@ -317,18 +314,28 @@ async def test_a_stream_cancelled_at_any_step_leaves_nothing(
 
 
 class RecordingStream:
-    """Takes whatever it is given, and remembers each write."""
+    """Remembers each write, and answers `try_send` as told."""
 
     def __init__(self, framing: Framing) -> None:
         self.framing = framing
         self.bytes_sent = 0
         self.writes: list[bytes] = []
+        self.answer = Sent.SENT
+        self._rest = b""
 
     def try_send(self, frame: bytes) -> Sent:
-        raise AssertionError("a compressed stream offered something ready-made")
+        taken = {Sent.SENT: len(frame), Sent.KEPT: len(frame) // 2}.get(self.answer, 0)
+        if self.answer is Sent.KEPT:
+            self._rest = frame[taken:]
+        self._record(frame[:taken])
+        return self.answer
 
     async def send_all(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
+        rest, self._rest = self._rest, b""
+        self._record(rest + data)
+
+    def _record(self, data: bytes) -> None:
         self.writes.append(data)
         self.bytes_sent += len(data)
 
@@ -381,6 +388,70 @@ def test_each_write_can_be_decoded_when_it_has_arrived(
     trio.run(write_all)
 
 
+@settings(max_examples=100)
+@given(
+    st.sampled_from(CODINGS),
+    st.lists(
+        st.tuples(
+            st.sampled_from([Sent.SENT, Sent.KEPT, Sent.BUSY, None]),
+            st.binary(min_size=1, max_size=100)
+            | st.sampled_from([WRITE_THROUGH_BYTES, WRITE_THROUGH_BYTES + 1]).map(os.urandom),
+        ),
+        max_size=12,
+    ),
+)
+def test_frames_offered_and_written_never_change_places(
+    coding: Coding, frames: list[tuple[Sent | None, bytes]]
+) -> None:
+    """Each frame is offered, with what the connection will answer, or written (None)."""
+    inner, decoder = RecordingStream(Framing.IDENTITY), decoder_of(coding.name)
+
+    async def send_as_a_subscription_does() -> None:
+        stream = CompressedStream(inner, coding.encoder())
+        for answer, frame in frames:
+            if answer is not None:
+                inner.answer = answer
+                sent = stream.try_send(frame)
+                assert (sent is Sent.BUSY) == (len(frame) > WRITE_THROUGH_BYTES)
+                assert sent in (Sent.SENT, Sent.KEPT, Sent.BUSY)
+                if sent is Sent.KEPT:
+                    # What follows before the rest has left is not taken.
+                    assert answer is Sent.KEPT or stream.try_send(b"overtakes") is Sent.BUSY
+                    await stream.send_all(b"")
+            if answer is None or sent is Sent.BUSY:
+                await stream.send_all(frame)
+            # Whatever was taken can be decoded by now.
+            arrived, inner.writes = b"".join(inner.writes), []
+            assert decoder.decode(arrived) == frame
+            assert stream.bytes_sent == inner.bytes_sent
+        await stream.finish()
+        assert decoder.decode(b"".join(inner.writes)) == b""
+        assert decoder.ended
+
+    trio.run(send_as_a_subscription_does)
+
+
+async def test_the_end_of_the_coding_leaves_behind_the_rest(autojump_clock: MockClock) -> None:
+    inner, decoder = RecordingStream(Framing.CHUNKED), decoder_of("gzip")
+    stream = CompressedStream(inner, next(each for each in CODINGS if each.name == "gzip").encoder())
+    inner.answer = Sent.BUSY
+    assert stream.try_send(b"kept") is Sent.KEPT
+    await stream.finish()
+    _, write = inner.writes
+    sizes = CHUNK.match(write)
+    assert sizes is not None
+    end = sizes.end() + int(sizes[1], 16)
+    assert decoder.decode(unframed(write[: end + 2], Framing.CHUNKED)) == b"kept"
+    assert decoder.decode(unframed(write[end + 2 :], Framing.CHUNKED)) == b""
+    assert decoder.ended
+
+
+async def test_a_peer_that_is_gone_is_told_of(autojump_clock: MockClock) -> None:
+    inner = RecordingStream(Framing.IDENTITY)
+    inner.answer = Sent.GONE
+    assert CompressedStream(inner, CODINGS[0].encoder()).try_send(b"frame") is Sent.GONE
+
+
 def test_nothing_to_write_is_still_a_write_since_a_head_may_be_waiting() -> None:
     async def write() -> None:
         inner = RecordingStream(Framing.CHUNKED)
@@ -399,6 +470,7 @@ async def test_nothing_follows_a_write_that_was_cancelled(autojump_clock: MockCl
         scope.cancel()
         await stream.send_all(b"lost")
     sent = list(inner.writes)
+    assert stream.try_send(b"after") is Sent.BUSY
     for data in (b"after", b""):
         with pytest.raises(trio.BrokenResourceError):
             await stream.send_all(data)
@@ -410,6 +482,7 @@ async def test_nothing_follows_a_write_that_was_cancelled(autojump_clock: MockCl
 async def test_nothing_follows_the_end(autojump_clock: MockClock) -> None:
     stream = CompressedStream(RecordingStream(Framing.IDENTITY), CODINGS[0].encoder())
     await stream.finish()
+    assert stream.try_send(b"after") is Sent.BUSY
     with pytest.raises(trio.BrokenResourceError):
         await stream.send_all(b"after")
 
