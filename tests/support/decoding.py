@@ -75,7 +75,11 @@ class Brotli:
         return bool(self._decoder.is_finished())
 
     def decode(self, data: bytes) -> bytes:
-        return bytes(self._decoder.process(data))
+        decoded = bytes(self._decoder.process(data))
+        # brotli 1.2.1 gives out 32,752 bytes at first, and what it has of the rest when it is asked again.
+        while more := self._decoder.process(b""):
+            decoded += more
+        return decoded
 
 
 def decoder_of(coding: str | None) -> Decoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.wire.content_coding import Coding, UnacceptableError, negotiate, offered_codings
@@ -117,6 +117,7 @@ def test_whatever_is_said_only_what_was_named_or_starred_is_chosen(accept_encodi
 # What they do
 
 
+@settings(deadline=None)
 @given(st.sampled_from(CODINGS), st.lists(st.binary(min_size=1, max_size=20_000), max_size=8))
 def test_each_flush_can_be_decoded_at_once_and_the_end_is_known(coding: Coding, batches: list[bytes]) -> None:
     encoder, decoder = coding.encoder(), decoder_of(coding.name)
