@@ -76,7 +76,7 @@ class Brotli:
 
     def decode(self, data: bytes) -> bytes:
         decoded = bytes(self._decoder.process(data))
-        # brotli 1.2.1 gives out 32,752 bytes at first, and what it has of the rest when it is asked again.
+        # brotli 1.2.1 gives out 32,752 bytes of up to 32,767, and the rest when it is asked again.
         while more := self._decoder.process(b""):
             decoded += more
         return decoded
