@@ -63,6 +63,7 @@ from .web import (
     websocket_door,
 )
 from .wire import json_text
+from .wire.content_coding import offered_codings
 from .wire.problem import Problem
 from .wire.times import rfc3339
 
@@ -172,9 +173,8 @@ def _open_hub(settings: Settings) -> Hub:
         room = topic.removeprefix(ROOM_TOPIC_PREFIX)
         given = settings.topic_rule(topic) if room == topic else settings.room_rule(room)
         history = HistoryLimits(given.history, given.history_seconds, given.history_bytes)
-        if topic == "stats":
-            return TopicRules(given.capacity, given.capacity_bytes, Overflow.LATEST, history)
-        return TopicRules(given.capacity, given.capacity_bytes, Overflow(given.overflow), history)
+        overflow = Overflow.LATEST if topic == "stats" else Overflow(given.overflow)
+        return TopicRules(given.capacity, given.capacity_bytes, overflow, history, given.compress)
 
     limits = HubLimits(
         max_topics=settings.max_topics,
@@ -208,7 +208,7 @@ def _create_app(
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events))
-    app.register_blueprint(events_blueprint(events))
+    app.register_blueprint(events_blueprint(events, offered_codings()))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))

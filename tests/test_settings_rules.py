@@ -310,6 +310,7 @@ def test_the_ceiling_takes_the_most_that_any_rule_allows(
 ) -> None:
     assert load(*argv).memory_ceiling().components == (
         Component("connections", 10_000, connection + 64 * KIB),
+        Component("encoders", 10_000, 448 * KIB),
         Component("history", 10_000, topic),
         Component("idempotency", 1, 64 * MIB),
     )

@@ -41,6 +41,7 @@ from server.settings.rules import (
     shadowed,
 )
 from server.settings.sources import Given, Option, SettingsError, setting
+from server.wire.content_coding import offered_codings
 
 DESCRIPTION = "A streaming server: Server-Sent Events and WebSocket rooms."
 
@@ -184,6 +185,7 @@ class Settings:
         return MemoryCeiling(
             (
                 Component("connections", self.max_connections, per_connection),
+                Component("encoders", self.max_connections, _largest_encoder()),
                 Component("history", self.max_topics, per_topic),
                 Component("idempotency", 1, self.idempotency_bytes),
             )
@@ -330,6 +332,11 @@ def _require_readable(file: str, name: str) -> None:
         raise SettingsError(f"{name}: '{path}' is a directory; a readable PEM file is wanted")
     if not os.access(path, os.R_OK):
         raise SettingsError(f"{name}: '{path}' may not be read by this user; a readable PEM file is wanted")
+
+
+def _largest_encoder() -> int:
+    # Every client may ask for compression, and for the coding that takes most.
+    return max(coding.state_bytes for coding in offered_codings())
 
 
 def _version() -> str:

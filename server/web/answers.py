@@ -10,9 +10,10 @@ from quart import Response
 
 from ..hub import BatchTooLargeError, Draft, Hub, Message, MessageTooLargeError, TopicsFullError
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import StreamBody, refused_events
+from ..streams import StreamBody, compressed, refused_events
 from ..transport import STREAM_HEADERS, DrainGate, RunStream
 from ..wire import sse
+from ..wire.content_coding import Coding
 from ..wire.problem import CONTENT_TYPE, Problem, ProblemError
 
 
@@ -52,6 +53,17 @@ def event_stream(run: RunStream) -> Response:
     return Response(StreamBody(run), headers=STREAM_HEADERS, content_type=sse.CONTENT_TYPE)
 
 
+def compressed_event_stream(run: RunStream, coding: Coding | None) -> Response:
+    """A streaming answer of events whose `coding` Accept-Encoding decided; None is identity."""
+    if coding is None:
+        response = event_stream(run)
+    else:
+        response = event_stream(compressed(run, coding))
+        response.content_encoding = coding.name
+    response.vary.add("Accept-Encoding")
+    return response
+
+
 def refuse_events(
     head: RequestHead, code: str, detail: str, reason: CloseReason, gate: DrainGate
 ) -> bytes | Problem:
@@ -81,6 +93,7 @@ def topics_full() -> ProblemError:
 __all__ = [
     "Answer",
     "ProblemError",
+    "compressed_event_stream",
     "event_stream",
     "json_answer",
     "json_response",

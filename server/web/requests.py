@@ -6,6 +6,7 @@ Everything here either returns a checked value or raises the `ProblemError` that
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,7 @@ from quart import Request
 from ..lifecycle import RequestHead
 from ..streams import PulledRequest
 from ..wire import json_text
+from ..wire.content_coding import Coding, UnacceptableError, negotiate
 from ..wire.problem import ProblemError
 
 MAX_PAGE = 1000
@@ -127,6 +129,36 @@ def whole_number(query: dict[str, str], name: str, default: int, *, least: int, 
     if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
         raise ProblemError("query_invalid", f"{name} is a whole number from {least} to {most}.")
     return int(text)
+
+
+def compression_asked(query: dict[str, str], *, default: bool) -> bool:
+    """Whether the stream is to be compressed where the client can take it: as `compress` says, else
+    `default`.
+
+    Raises:
+        ProblemError: `query_invalid`.
+    """
+    match query.get("compress"):
+        case None:
+            return default
+        case "0" | "1" as asked:
+            return asked == "1"
+        case _:
+            raise ProblemError("query_invalid", "compress is 0 or 1.")
+
+
+def coding_of(head: RequestHead, codings: Sequence[Coding]) -> Coding | None:
+    """The one of `codings` that the client likes best, None for none (identity).
+
+    Raises:
+        ProblemError: `form_unacceptable`.
+    """
+    values = list(head.header_values("accept-encoding"))
+    try:
+        return negotiate(", ".join(values), codings)
+    except UnacceptableError:
+        names = ", ".join(coding.name for coding in codings)
+        raise ProblemError("form_unacceptable", f"Available here: {names}, identity.") from None
 
 
 def content_type_of(head: RequestHead) -> tuple[str, str]:
