@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -32,7 +33,7 @@ from ..wire.room_frames import (
 from ..wire.websocket import CloseCode, text_frame
 from .forms import json_frame
 from .pings import Pings
-from .room import TOPIC_PREFIX, Member, Rooms
+from .room import TOPIC_PREFIX, Member, Room, Rooms
 
 MEMBERS_IN_WELCOME = 100
 ERRORS_IN_A_ROW = 10
@@ -121,23 +122,25 @@ class Membership:
             services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
         ):
             opened.on_end(subscription.end)
-            welcome = Welcome(
-                room=self.room,
-                member=member.id,
-                session=secrets.token_hex(16),
-                resumed=False,
-                cursor=str(subscription.start),
-                heartbeat=services.pings.interval,
-                member_count=len(room.members),
-                members=[other.info() for other in list(room.members.values())[:MEMBERS_IN_WELCOME]],
-            )
-            await connection.send_all(_framed(welcome))
+            await connection.send_all(_framed(self._welcome(member, room)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, connection, opened, member)
                 async for batch in subscription:
                     for write in joined(batch, json_frame):
                         await connection.send_all(write)
                 nursery.cancel_scope.cancel()
+
+    def _welcome(self, member: Member, room: Room) -> Welcome:
+        return Welcome(
+            room=self.room,
+            member=member.id,
+            session=secrets.token_hex(16),
+            resumed=False,
+            cursor=str(member.subscription.start),
+            heartbeat=self.services.pings.interval,
+            member_count=len(room.members),
+            members=[other.info() for other in islice(room.members.values(), MEMBERS_IN_WELCOME)],
+        )
 
     async def _listen(self, connection: Connection, opened: OpenStream, member: Member) -> None:
         """Read what the member sends until its connection ends."""

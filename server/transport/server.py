@@ -189,8 +189,10 @@ class ConnectionServer:
             if takeover is None:
                 pass
             elif takeover.is_websocket:
+                running = takeover.run(ordered)
+                del takeover
                 with self._registry.upgraded():
-                    await takeover.run(ordered)
+                    await running
             else:
                 if self._hangups.can_watch(stream):
                     with self._hangups.watch(stream) as scope:

@@ -7,6 +7,7 @@ A failure here after an upgrade says which assumption of `server/transport/http.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, cast
@@ -14,6 +15,7 @@ from typing import Any, cast
 import h11
 import pytest
 import trio
+import trio_websocket
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData
 from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
@@ -27,9 +29,11 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
+from wsproto.connection import Connection, ConnectionType
 
 LEAN = "this server leans on it; look at what the upgrade changed, then at {}"
 HTTP = LEAN.format("server/transport/http.py")
+WEBSOCKET = LEAN.format("server/transport/websocket.py")
 RESPONSES = LEAN.format("server/streams/responses.py")
 
 
@@ -228,6 +232,16 @@ def test_h11_says_the_end_of_a_body_in_two_states(head: bytes, state: object) ->
     assert connection.their_state is h11.SEND_BODY, HTTP
     assert isinstance(connection.next_event(), h11.EndOfMessage)
     assert connection.their_state is state, HTTP
+
+
+# trio-websocket and wsproto
+
+
+def test_all_that_trio_websocket_asks_of_wsproto_a_connection_does_without_its_handshake() -> None:
+    asked = set(re.findall(r"self\._wsproto\.(\w+)", inspect.getsource(trio_websocket.WebSocketConnection)))
+    assert asked == {"client", "state", "send", "receive_data", "events"}, WEBSOCKET
+    connection = Connection(ConnectionType.SERVER)
+    assert all(hasattr(connection, name) for name in asked), WEBSOCKET
 
 
 # Quart and Quart-Trio
