@@ -125,23 +125,25 @@ class Membership:
             services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
         ):
             opened.on_end(subscription.end)
-            welcome = Welcome(
-                room=self.room,
-                member=member.id,
-                session=secrets.token_hex(16),
-                resumed=False,
-                cursor=str(subscription.start),
-                heartbeat=services.pings.interval,
-                member_count=len(room.members),
-                members=[here.info() for here in _some_of(room, member)],
-            )
-            await connection.send_all(_framed(welcome))
+            await connection.send_all(_framed(self._welcome(member, room)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, connection, opened, member)
                 async for batch in subscription:
                     for write in joined(batch, json_frame):
                         await connection.send_all(write)
                 nursery.cancel_scope.cancel()
+
+    def _welcome(self, member: Member, room: Room) -> Welcome:
+        return Welcome(
+            room=self.room,
+            member=member.id,
+            session=secrets.token_hex(16),
+            resumed=False,
+            cursor=str(member.subscription.start),
+            heartbeat=self.services.pings.interval,
+            member_count=len(room.members),
+            members=[here.info() for here in _some_of(room, member)],
+        )
 
     async def _listen(self, connection: Connection, opened: OpenStream, member: Member) -> None:
         """Read what the member sends until its connection ends."""

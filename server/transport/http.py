@@ -102,19 +102,10 @@ class HttpConnection:
         self._local = local
         self._secure = secure
         self._tasks = InlineTasks()
-        self._protocol = ResponseWriter(
-            cast("AppWrapper", app),  # never called by Hypercorn here: `InlineTasks` starts nothing
-            config,
-            context,
-            self._tasks,
-            ConnectionState({}),
-            secure,
-            peer,
-            local,
-            self._protocol_send,
-        )
+        self._context = context
         self._reader = RequestReader(stream, idle, options)
-        self._h11 = self._protocol.connection = self._reader.h11
+        self._h11 = self._reader.h11
+        self._protocol = ResponseWriter(config, self._h11, self._protocol_send)
         self._on_answer = on_answer
         self._early_headers = early_headers
         self._head: RequestHead | None = None
@@ -142,6 +133,11 @@ class HttpConnection:
         except RefusedError as refused:
             await self._refuse(refused.problem)
             return None
+        finally:
+            # These refer back to here, in circles: without this they would stay until a garbage collection,
+            # behind each stream that has been handed over.
+            self._tasks.clear()
+            self._protocol.clear()
 
     # Answering
 
@@ -184,9 +180,9 @@ class HttpConnection:
 
     async def _run_app(self, request: h11.Request, head: RequestHead) -> None:
         http = HTTPStream(
-            self._protocol.app,
+            cast("AppWrapper", self._app),  # never called by Hypercorn here: `InlineTasks` starts nothing
             self._config,
-            self._protocol.context,
+            self._context,
             self._tasks,
             self._secure,
             self._peer,

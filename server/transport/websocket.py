@@ -12,8 +12,9 @@ closes.  Between it and the socket stands `_Wire`, which
   empty ones;
 - names the close codes that it sends by itself with our own words.
 
-Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`, and
-that each call of the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
+Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`,
+`_wsproto`, whose inner `Connection` does all that is asked of it after the handshake, and that each call of
+the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
 """
 
 from __future__ import annotations
@@ -95,16 +96,12 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
         trio.BrokenResourceError: the peer went away in the middle of a write.
     """
     wire = _Wire(stream, _handshake_bytes(head, accept.subprotocol), early)
+    # What follows may take hours, and has no use for them.
+    del head, early
     try:
         async with trio.open_nursery() as nursery:
             with trio.fail_after(HANDSHAKE_SECONDS):
-                request = await trio_websocket.wrap_server_stream(
-                    nursery,
-                    wire,
-                    max_message_size=accept.max_message,
-                    receive_buffer_size=RECEIVE_BYTES,
-                )
-                websocket = await request.accept(subprotocol=accept.subprotocol)
+                websocket = await _shake_hands(nursery, wire, accept)
             wire.open(websocket)
             connection = WebSocketConnection(wire, websocket, accept.max_message)
             await accept.run(connection)
@@ -115,6 +112,21 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
         # answer a ping, and a write of its own can find the connection gone.  Both mean what `receive` says:
         # it is over.
         stream.mark_broken()
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, wire: _Wire, accept: Acceptance
+) -> trio_websocket.WebSocketConnection:
+    request = await trio_websocket.wrap_server_stream(
+        nursery, wire, max_message_size=accept.max_message, receive_buffer_size=RECEIVE_BYTES
+    )
+    websocket = await request.accept(subprotocol=accept.subprotocol)
+    # wsproto's two halves, handshake and frames, look the same to trio-websocket.  The first is done with;
+    # its parser and the request in it would be kept as long as the connection.
+    established = websocket._wsproto.connection
+    assert established is not None
+    websocket._wsproto = established  # type: ignore[assignment]  # of another class, with the same methods
+    return websocket
 
 
 class WebSocketConnection:
@@ -189,7 +201,8 @@ class _Wire(trio.abc.Stream):
         self.last_heard = trio.current_time()
         self._handshake = handshake
         self._early = early
-        self._opened = trio.Event()
+        # None once it has been: an event is for those that wait.
+        self._opening: trio.Event | None = trio.Event()
         self._closed = False
         self._websocket: trio_websocket.WebSocketConnection | None = None
         self._parts: list[str | bytes] = []
@@ -198,14 +211,17 @@ class _Wire(trio.abc.Stream):
     def open(self, websocket: trio_websocket.WebSocketConnection) -> None:
         """The handshake has been answered: let what the client sent go through."""
         self._websocket = websocket
-        self._opened.set()
+        if self._opening is not None:
+            self._opening.set()
+            self._opening = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._handshake:
             await trio.lowlevel.checkpoint()
             handshake, self._handshake = self._handshake, b""
             return handshake
-        await self._opened.wait()
+        if self._opening is not None:
+            await self._opening.wait()
         if self._closed:
             raise trio.ClosedResourceError("the connection has been closed")
         if self._early:
@@ -226,7 +242,7 @@ class _Wire(trio.abc.Stream):
             return
         frame = bytes(data)
         try:
-            if self._opened.is_set() and is_close_frame(frame):
+            if self._opening is None and is_close_frame(frame):
                 await self.send_close(_in_our_words(frame))
             else:
                 await self.ordered.send_all(frame)
