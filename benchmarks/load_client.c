@@ -4,12 +4,11 @@
    MARKER occurred in what arrived. It parses nothing else, so that what is measured is the server. A marker may be
    cut anywhere by the reads: each connection keeps how far into the marker it is.
 
-   load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s [-r]] HOST PORT PATH
+   load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] HOST PORT PATH
 
      -w   members by WebSocket in place of event streams; their pings are answered
      -l   the marker is followed by the time at which it was sent: keep how long each event was under way
      -s   stalled: read the head of the answer, and nothing after it
-     -r   stalled ones that the server closes come back at once
 
    Says on stdout, one JSON object a line: "opened" when every connection has its head, and then one answer for each
    command on stdin:
@@ -17,6 +16,7 @@
      expect EVENTS SECONDS     answers once that many events in all have come, or the time is over;
                                "at" is when the last one was counted
      latency                   percentiles of the times under way since it was asked last, in seconds
+     again N                   drops the N that have been there longest, and opens as many in their place
      rst                       drops all connections at once, by RST
      quit                      (or the end of stdin) leaves */
 
@@ -51,7 +51,7 @@ static struct sockaddr_in server;
 static char request[2048];
 static size_t request_length;
 static const char *wanted_status = "HTTP/1.1 200";
-static bool websocket, stalled, come_back;
+static bool websocket, stalled;
 static void (*stamped)(uint64_t); /* with -l, who takes the stamps */
 
 static struct connection *connections;
@@ -163,10 +163,6 @@ static void take_end(struct connection *connection)
     close(connection->fd);
     connection->state = CLOSED;
     closed_by_server++;
-    if (come_back) {
-        opened--;
-        start(connection);
-    }
 }
 
 static void read_some(struct connection *connection)
@@ -224,10 +220,28 @@ static void reset_all(void)
     printf("{\"dropped\":%d,\"at\":%.6f,\"seconds\":%.6f}\n", dropped, start, now() - start);
 }
 
+static void replace_oldest(int number)
+{
+    static int oldest;
+    int replaced = 0;
+    for (int i = 0; i < wanted && replaced < number; i++, oldest = (oldest + 1) % wanted) {
+        struct connection *connection = &connections[oldest];
+        if (connection->state != OPEN && connection->state != CLOSED)
+            continue;
+        if (connection->state == OPEN)
+            close(connection->fd);
+        opened--;
+        start(connection);
+        replaced++;
+    }
+    printf("{\"replaced\":%d}\n", replaced);
+}
+
 static void obey(const char *command)
 {
     unsigned long long target;
     double seconds;
+    int number;
     if (!strcmp(command, "count"))
         printf("{\"events\":%llu,\"bytes\":%llu,\"closed\":%d}\n", events, bytes_read, closed_by_server);
     else if (sscanf(command, "expect %llu %lf", &target, &seconds) == 2) {
@@ -238,6 +252,8 @@ static void obey(const char *command)
         report_latency();
     else if (!strcmp(command, "rst"))
         reset_all();
+    else if (sscanf(command, "again %d", &number) == 1)
+        replace_oldest(number);
     else if (!strcmp(command, "quit"))
         exit(0);
     else
@@ -275,10 +291,10 @@ static void raise_descriptor_limit(void)
 
 int main(int count, char **arguments)
 {
-    static const char usage[] = "usage: load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s [-r]] HOST PORT PATH";
+    static const char usage[] = "usage: load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] HOST PORT PATH";
     int burst = 0, option;
     const char *text = "";
-    while ((option = getopt(count, arguments, "n:m:b:wlsr")) != -1) {
+    while ((option = getopt(count, arguments, "n:m:b:wls")) != -1) {
         switch (option) {
         case 'n': wanted = atoi(optarg); break;
         case 'm': text = optarg; break;
@@ -286,7 +302,6 @@ int main(int count, char **arguments)
         case 'w': websocket = true; break;
         case 'l': stamped = keep_latency; break;
         case 's': stalled = true; break;
-        case 'r': come_back = true; break;
         default: die("%s", usage);
         }
     }

@@ -18,7 +18,7 @@
 
 #include <getopt.h>
 
-enum { ANSWER_MAX = 4 * 1024 * 1024, WINDOW_MAX = 1024 };
+enum { ANSWER_MAX = 4 * 1024 * 1024, WINDOW_MAX = 1024, PATIENCE_SECONDS = 10 };
 
 static const char *host, *port, *path;
 static long messages, size = 200, batch = 1, window;
@@ -37,6 +37,8 @@ static int open_connection(void)
     if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) < 0)
         die("publisher: connect: %s", strerror(errno));
     send_without_delay(fd);
+    struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     return fd;
 }
 
@@ -106,6 +108,8 @@ static void wait_for_answer(int fd)
     size_t length = 0, whole = 0;
     while (!whole || length < whole) {
         ssize_t got = recv(fd, answer + length, ANSWER_MAX - length, 0);
+        if (got < 0 && errno == EAGAIN)
+            die("publisher: no answer within %d s", PATIENCE_SECONDS);
         if (got <= 0)
             die("publisher: the connection ended in place of an answer");
         length += (size_t)got;
@@ -184,6 +188,8 @@ static long publish_as_member(int fd, double start)
             sent++;
         }
         ssize_t got = recv(fd, answer, ANSWER_MAX, 0);
+        if (got < 0 && errno == EAGAIN)
+            die("publisher: its own message did not come back within %d s", PATIENCE_SECONDS);
         if (got <= 0)
             die("publisher: the room ended");
         walk_frames(&frames, fd, answer, answer + got);

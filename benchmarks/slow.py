@@ -1,8 +1,7 @@
 """Slow: subscribers that read nothing: what they cost the healthy ones in time, and the server in memory.
 
 Time: the same healthy subscribers are measured twice in each run, with healthy others beside them and with
-stalled ones.  Memory: nobody but stalled ones, who come back whenever the server closes them, as EventSource
-does.
+stalled ones.  Memory: nobody but stalled ones, each of which is replaced when the server has closed it.
 
 A stalled client has a small receive buffer and segments as on a network.  Before the time is measured it is
 sent more than fits into that and into the kernel's send buffer, so that it is the server that holds the rest.
@@ -21,7 +20,6 @@ from benchmarks.server_process import ServerProcess
 from benchmarks.stats import StatsReader, open_stats
 from benchmarks.subscribers import (
     STALLED,
-    STALLED_AGAIN,
     STREAMS,
     TIMED,
     Latency,
@@ -50,8 +48,9 @@ class Delay:
 
 @dataclass(frozen=True)
 class Growth:
-    """The most that the server grew by, and what it says of that; MiB."""
+    """Messages a second, the most that the server grew by, and what it says of that, in MiB."""
 
+    messages_per_second: float
     most: float
     buffered: float | None
     ceiling: float | None
@@ -127,11 +126,11 @@ def _measure_delay(server: ServerProcess, healthy: int, stalled: int, rate: int,
             _publish_filling(server, streams)
             without = _delay(server, streams, rate, seconds)
         _wait_for_subscriptions(stats, before)
-        with open_subscribers(server, stalled, STALLED) as others:
+        with open_subscribers(server, stalled, STALLED):
             _wait_for_subscriptions(stats, before + stalled)
             _publish_filling(server, streams)
             delayed = _delay(server, streams, rate, seconds)
-            return Delay(without, delayed, others.count().closed)
+            return Delay(without, delayed, before + stalled - stats.read().subscriptions)
 
 
 def _publish_filling(server: ServerProcess, streams: Subscribers) -> None:
@@ -168,6 +167,7 @@ def _compare_memory(options: argparse.Namespace) -> str:
         ceiling, buffered = rounds[-1].ceiling, max((g.buffered or 0 for g in rounds), default=0)
         known = rounds[-1].buffered is not None
         return [
+            f"{measured.typical(candidate, lambda g: g.messages_per_second):,.0f}",
             f"{'over ' if any(g.full for g in rounds) else ''}{most:,.1f}",
             f"{buffered:,.1f}" if known else "–",
             f"{ceiling:,.1f}" if ceiling else "–",
@@ -175,9 +175,17 @@ def _compare_memory(options: argparse.Namespace) -> str:
             f"{measured.typical(candidate, lambda g: g.closed):.0f}",
         ]
 
-    head = ["", "growth MiB", "by /stats MiB", "its ceiling MiB", "growth, of the ceiling", "streams closed"]
+    head = [
+        "",
+        "messages/s",
+        "growth MiB",
+        "by /stats MiB",
+        "its ceiling MiB",
+        "growth, of the ceiling",
+        "streams closed",
+    ]
     title = (
-        f"{options.stalled} stalled subscribers that come back when they are closed, {options.memory_rate} "
+        f"{options.stalled} stalled subscribers, replaced when they are closed, {options.memory_rate} "
         f"messages of 1 KB a second for {options.memory_seconds} s"
     )
     return f"{title}, medians of {options.rounds} rounds.\n\n{measured.table(head, row)}"
@@ -189,24 +197,31 @@ def _measure_memory(server: ServerProcess, options: argparse.Namespace) -> Growt
     with open_subscribers(server, 1) as stream:
         stream.prime(server)
     before = memory_kib(server.pid)
-    most, buffered = 0.0, None
+    most, buffered, closed = 0.0, None, 0
     with (
         open_stats(server) as stats,
-        open_subscribers(server, options.stalled, STALLED_AGAIN) as streams,
-        publishing(server, Way(size=1000, rate=rate), messages=rate * seconds, seconds=seconds),
+        open_subscribers(server, options.stalled, STALLED) as streams,
+        publishing(server, Way(size=1000, rate=rate), messages=rate * seconds, seconds=seconds) as publisher,
     ):
         ceiling = stats.read().ceiling_bytes
         end = time.monotonic() + seconds
         while time.monotonic() < end and most < options.memory_limit:
             most = max(most, (memory_kib(server.pid) - before) / 1024)
-            held = stats.read().buffered_bytes
-            if held is not None:
-                buffered = max(buffered or 0.0, held / 2**20)
+            now = stats.read()
+            if now.buffered_bytes is not None:
+                buffered = max(buffered or 0.0, now.buffered_bytes / 2**20)
+            # A client that reads nothing does not see that it was closed: the news is behind what it does
+            # not read. So it is asked of the server.
+            if now.subscriptions < options.stalled:
+                closed += streams.replace(options.stalled - now.subscriptions)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+        full = most >= options.memory_limit
+        sent = 0.0 if full else publisher.wait().sent / seconds
         return Growth(
+            sent,
             most,
             buffered,
             ceiling / 2**20 if ceiling else None,
-            streams.count().closed,
-            most >= options.memory_limit,
+            closed,
+            full,
         )

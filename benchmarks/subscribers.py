@@ -49,6 +49,10 @@ class Dropped(msgspec.Struct):
     seconds: float
 
 
+class Replaced(msgspec.Struct):
+    replaced: int
+
+
 class Latency(msgspec.Struct):
     """Seconds from the sending of a message to its arrival, over ``count`` arrivals."""
 
@@ -73,8 +77,6 @@ TIMED = Crowd(EVENTS_PATH, BY_POST, ("-l",))
 """Streams that keep how long each event was under way."""
 STALLED = Crowd(EVENTS_PATH, BY_POST, ("-s",))
 """Streams that read nothing after the head of their answer."""
-STALLED_AGAIN = Crowd(EVENTS_PATH, BY_POST, ("-s", "-r"))
-"""The same, and where the server closes one it comes back at once."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,10 @@ class Subscribers:
     def latency(self) -> Latency:
         """Of the events since it was asked last; only of TIMED ones."""
         return self._ask("latency", Latency)
+
+    def replace(self, number: int) -> int:
+        """Drop those that have been there longest and open as many in their place; answers how many."""
+        return self._ask(f"again {number}", Replaced).replaced
 
     def drop_by_reset(self) -> Dropped:
         """Cut all connections at once with RST, as a network that goes away does."""
