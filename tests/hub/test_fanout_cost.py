@@ -72,23 +72,27 @@ def counted_steps() -> Iterator[Counter[str]]:
 @asynccontextmanager
 async def open_idle_subscribers(hub: Hub, number: int) -> AsyncIterator[None]:
     """Subscribers on sockets of their own that have room, and wait."""
-    async with trio.open_nursery() as nursery:
-        with ExitStack() as stack:
-            for _ in range(number):
-                near, far = socket.socketpair()
-                stack.enter_context(near)
-                stack.enter_context(far)
-                subscription = hub.subscribe(
-                    "t",
-                    after=None,
-                    catch_up=False,
-                    form=event_chunk,
-                    sink=OrderedStream(TcpStream(near, 30.0)),
-                    close=lambda reason: None,
-                )
-                nursery.start_soon(read, stack.enter_context(subscription))
+    with ExitStack() as stack:
+        subscriptions = []
+        for _ in range(number):
+            near, far = socket.socketpair()
+            stack.enter_context(near)
+            stack.enter_context(far)
+            subscription = hub.subscribe(
+                "t",
+                after=None,
+                catch_up=False,
+                form=event_chunk,
+                sink=OrderedStream(TcpStream(near, 30.0)),
+                close=lambda reason: None,
+            )
+            subscriptions.append(stack.enter_context(subscription))
+        async with trio.open_nursery() as nursery:
+            for subscription in subscriptions:
+                nursery.start_soon(read, subscription)
             await trio.testing.wait_all_tasks_blocked()
             yield
+            nursery.cancel_scope.cancel()
 
 
 async def read(subscription: Subscription) -> None:
