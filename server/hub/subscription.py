@@ -88,20 +88,20 @@ class Subscription:
         "_drained",
         "_ending",
         "_first",
-        "_form",
-        "_idle",
         "_in_flight",
         "_lanes",
         "_queued",
         "_queued_bytes",
         "_replay",
-        "_sink",
         "_topics",
         "_visible_heartbeat",
         "_wake",
+        "form",
+        "idle",
         "selection",
         "start",
         "touched",
+        "try_send",
     )
 
     def __init__(
@@ -122,11 +122,14 @@ class Subscription:
         """Set whenever bytes are sent; the heartbeat's ticker clears it."""
         self._topics = topics
         self._replay: Replay | None = replay if replay.needed else None
-        self._form = form
         self._visible_heartbeat = visible_heartbeat
-        self._sink = sink
         self._close = close
-        self._idle = False
+        self.form = form
+        """How items become bytes."""
+        self.try_send = sink.try_send
+        """Offers a frame straight to the connection.  Only while `idle`."""
+        self.idle = False
+        """Whether all that was offered has left, and the reader waits."""
         self._ending = False
         self._first: Flush | Heartbeat | None = None
         self._lanes: dict[str, Lane] = {}
@@ -154,11 +157,6 @@ class Subscription:
         self.discard()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether all that was offered has left, and the reader waits."""
-        return self._idle
-
-    @property
     def is_catching_up(self) -> bool:
         """Whether it still reads history."""
         return self._replay is not None
@@ -178,20 +176,23 @@ class Subscription:
 
         False where it ended the subscription, or where that has ended before.
         """
+        sent = self.try_send(item.frame(self.form)) if self.idle else None
+        if sent is Sent.SENT:
+            self.touched = True
+            return True
+        return self.go_on(topic, rules, item, sent)
+
+    def go_on(self, topic: str, rules: TopicRules, item: Waiting | Burst, sent: Sent | None) -> bool:
+        """The rest of `offer`, after `try_send` said `sent`, or None where it was not idle."""
         if self._ending:
             return False
-        if self._idle:
-            sent = self._sink.try_send(item.frame(self._form))
-            if sent is Sent.SENT:
-                self.touched = True
-                return True
-            self._idle = False
-            if sent is Sent.KEPT:
-                self._put_first(_FLUSH)
-                return True
-            if sent is Sent.GONE:
-                self._give_up(CloseReason.CLIENT_DISCONNECTED)
-                return False
+        self.idle = False
+        if sent is Sent.KEPT:
+            self._put_first(_FLUSH)
+            return True
+        if sent is Sent.GONE:
+            self._give_up(CloseReason.CLIENT_DISCONNECTED)
+            return False
         if isinstance(item, Burst):
             return all(self._queue(topic, rules, message) for message in item.messages)
         return self._queue(topic, rules, item)
@@ -206,16 +207,16 @@ class Subscription:
 
     def heartbeat(self) -> None:
         """Send a sign of life, where nothing else is waiting to be sent."""
-        if not self._idle:
+        if not self.idle:
             return
         self.touched = True
         # Idle, it has been sent everything there is.
         heartbeat = Heartbeat(self._topics.head if self._visible_heartbeat else None)
-        sent = self._sink.try_send(heartbeat.frame(self._form))
+        sent = self.try_send(heartbeat.frame(self.form))
         if sent is Sent.GONE:
             self._give_up(CloseReason.CLIENT_DISCONNECTED)
         elif sent is not Sent.SENT:
-            self._idle = False
+            self.idle = False
             self._put_first(_FLUSH if sent is Sent.KEPT else heartbeat)
 
     def discard(self) -> None:
@@ -277,13 +278,13 @@ class Subscription:
 
     def _give_up(self, reason: CloseReason) -> None:
         self._topics.leave(self)
-        self._idle = False
+        self.idle = False
         self._ending = True
         self._close(reason)
         self._wake_reader()
 
     def _stop_taking(self) -> None:
-        self._idle = False
+        self.idle = False
         self._ending = True
         self._tell_drained()
         self._wake_reader()
@@ -333,7 +334,7 @@ class Subscription:
         while not self._lanes and self._first is None:
             if self._ending:
                 raise StopAsyncIteration
-            self._idle = True
+            self.idle = True
             self._wake = trio.Event()
             await self._wake.wait()
         self._wake = None

@@ -70,7 +70,7 @@ class Pings:
         if pinged_at is not None:
             if watched.connection.last_heard >= pinged_at:
                 watched.pinged_at = None
-            elif not watched.subscription.is_idle:
+            elif not watched.subscription.idle:
                 # The ping, or what follows it, has not left yet; its time begins when it has.
                 watched.pinged_at = now
             elif now >= pinged_at + self._patience:
@@ -79,7 +79,7 @@ class Pings:
                 return
         if now >= watched.next_ping:
             watched.next_ping = now + self._interval
-            if watched.subscription.is_idle and watched.pinged_at is None:
+            if watched.subscription.idle and watched.pinged_at is None:
                 watched.pinged_at = now
                 watched.subscription.tell(PING)
 
