@@ -1,0 +1,54 @@
+"""One ticker: everything kept is looked at each time, nothing costs a wakeup."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import MockClock
+
+from server.patterns import Ticker
+from tests.support.cancel import cancel_at_each_step
+
+
+async def test_what_is_kept_is_looked_at_at_each_tick(autojump_clock: MockClock) -> None:
+    looked: list[tuple[str, float]] = []
+    ticker = Ticker[str](2.0, lambda thing: looked.append((thing, trio.current_time())))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ticker.run)
+        await trio.sleep(100)
+        start = trio.current_time()
+        with ticker.keep("a"):
+            await trio.sleep(3)
+            with ticker.keep("b"):
+                await trio.sleep(2)
+            await trio.sleep(2)
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert [(thing, at - start) for thing, at in looked] == [("a", 2), ("a", 4), ("b", 4), ("a", 6)]
+
+
+async def test_with_nothing_to_look_at_it_sleeps() -> None:
+    # Without an autojump clock a tick would take an hour: only an event can wake it.
+    looked = trio.Event()
+    ticker = Ticker[object](3600.0, lambda _: looked.set())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ticker.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline > 3600
+        nursery.cancel_scope.cancel()
+
+
+async def test_cancelled_at_any_step_it_keeps_nothing(autojump_clock: MockClock) -> None:
+    ticker = Ticker[str](1.0, lambda _: None)
+
+    async def be_kept() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ticker.run)
+            for name in ("a", "b"):
+                with ticker.keep(name):
+                    await trio.sleep(1.5)
+            nursery.cancel_scope.cancel()
+
+    def nothing_kept(_: int) -> None:
+        assert not ticker.kept
+
+    assert await cancel_at_each_step(be_kept, after=nothing_kept) > 3
