@@ -26,14 +26,26 @@ async def test_what_is_kept_is_looked_at_at_each_tick(autojump_clock: MockClock)
     assert [(thing, at - start) for thing, at in looked] == [("a", 2), ("a", 4), ("b", 4), ("a", 6)]
 
 
-async def test_with_nothing_to_look_at_it_sleeps() -> None:
-    # Without an autojump clock a tick would take an hour: only an event can wake it.
-    looked = trio.Event()
-    ticker = Ticker[object](3600.0, lambda _: looked.set())
+async def test_with_nothing_to_look_at_it_sleeps(autojump_clock: MockClock) -> None:
+    steps = 0
+
+    class Counter(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            nonlocal steps
+            steps += "Ticker" in task.name
+
+    ticker = Ticker[str](1.0, lambda _: None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ticker.run)
-        await trio.testing.wait_all_tasks_blocked()
-        assert trio.lowlevel.current_statistics().seconds_to_next_deadline > 3600
+        with ticker.keep("a"):
+            await trio.sleep(2.5)
+        await trio.sleep(1)
+        trio.lowlevel.add_instrument(Counter())
+        await trio.sleep(100)
+        assert steps == 0
+        with ticker.keep("b"):
+            await trio.sleep(2.5)
+        assert steps == 3
         nursery.cancel_scope.cancel()
 
 
