@@ -99,6 +99,7 @@ class Subscription:
         "form",
         "idle",
         "selection",
+        "silent_ticks",
         "start",
         "touched",
         "try_send",
@@ -120,6 +121,8 @@ class Subscription:
         """Where it begins: the id that makes a client which got nothing yet resume rightly."""
         self.touched = True
         """Set whenever bytes are sent; the heartbeat's ticker clears it."""
+        self.silent_ticks = 0
+        """Of the heartbeat's ticker."""
         self._topics = topics
         self._replay: Replay | None = replay if replay.needed else None
         self._visible_heartbeat = visible_heartbeat

@@ -36,7 +36,7 @@ def topics_blueprint(services: EventServices) -> Blueprint:
         query_of(head_of(request), frozenset())
         if not hub.purge(topic):
             raise _unknown()
-        return Response(status=204)
+        return Response(b"", 204)
 
     @blueprint.get("/topics/<topic>/messages")
     async def read(topic: str) -> Response:

@@ -144,7 +144,7 @@ class MemoryBroker:
 
     def _prune(self, history: History) -> None:
         self.size -= history.size
-        history.prune()
+        history.prune(trio.current_time())
         self.size += history.size
 
 
