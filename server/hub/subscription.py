@@ -250,20 +250,17 @@ class Subscription:
 
     def _put(self, lane: Lane, item: Waiting) -> bool:
         """Queue `item`, whatever that takes; False where the subscription cannot go on."""
-        if lane.overflow is Overflow.LATEST:
-            lane.replace_all(item)
-            return True
         others = self._queued - lane.count
         others_bytes = self._queued_bytes - lane.size
+        if lane.overflow is Overflow.LATEST:
+            if not self._fits_beside(others, others_bytes, 1, item.size):
+                return False
+            lane.replace_all(item)
+            return True
 
         def fits() -> bool:
-            # All topics together have a bound too: otherwise what one connection can hold would not be known.
             return lane.has_room(1, item.size) and (
-                not others
-                or (
-                    others + lane.count < self._topics.max_queued
-                    and others_bytes + lane.size + item.size <= self._topics.max_queued_bytes
-                )
+                not others or self._fits_beside(others + lane.count, others_bytes + lane.size, 1, item.size)
             )
 
         if not fits():
@@ -278,6 +275,15 @@ class Subscription:
                 return True
         lane.put(item)
         return True
+
+    def _fits_beside(self, queued: int, queued_bytes: int, count: int, size: int) -> bool:
+        """Whether `count` items of `size` bytes may wait beside so many.
+
+        All topics together have a bound too: otherwise what one connection can hold would not be known.
+        """
+        return not queued or (
+            queued + count <= self._topics.max_queued and queued_bytes + size <= self._topics.max_queued_bytes
+        )
 
     def _give_up(self, reason: CloseReason) -> None:
         self._topics.leave(self)
@@ -304,8 +310,13 @@ class Subscription:
 
     def has_room(self, topic: str, count: int, size: int) -> bool:
         """Whether that much more of `topic` can be queued, or need not be."""
+        if self._ending:
+            return True
         lane = self._lanes.get(topic)
-        return self._ending or lane is None or lane.has_room(count, size)
+        if lane is not None and not lane.has_room(count, size):
+            return False
+        alone = lane is not None and lane.count == self._queued
+        return alone or self._fits_beside(self._queued, self._queued_bytes, count, size)
 
     async def wait_room(self, topic: str, count: int, size: int) -> None:
         """Wait until `has_room`."""
