@@ -163,7 +163,7 @@ async def test_only_who_accepts_events_gets_them(autojump_clock: MockClock) -> N
 async def test_with_all_topics_in_use_names_find_no_room_and_patterns_need_none(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_world(Settings(max_topics=2)) as world:
+    async with open_world(Settings(max_topics=1)) as world:
         await world.publish("a", 1)
         answer = await world.request("GET", "/events?topic=a&topic=b")
         assert answer.problem == (503, "topics_full")
