@@ -203,3 +203,11 @@ async def test_deleting_takes_no_parameters(autojump_clock: MockClock) -> None:
         await world.publish("a", 0)
         assert (await world.request("DELETE", "/topics/a?all=1")).problem == (400, "query_invalid")
         assert len((await page(world))[0]) == 1
+
+
+async def test_a_foreign_page_may_not_empty_a_topic(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.publish("a", 0)
+        answer = await world.request("DELETE", "/topics/a", origin="https://elsewhere.example")
+        assert answer.problem == (403, "origin_foreign")
+        assert len((await page(world))[0]) == 1
