@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.candidates import Candidate, Serves
 from benchmarks.child import ChildError
-from benchmarks.options import add_candidates, add_number, chosen
+from benchmarks.options import add_candidates, add_number, chosen, peers_of
 from benchmarks.rounds import run_rounds
 from benchmarks.server_process import ServerProcess
 from benchmarks.stats import Stats, StatsReader, open_stats
 from benchmarks.subscribers import open_subscribers
-from benchmarks.table import markdown_table
 from benchmarks.usage import open_descriptors
 
 _SECONDS_TO_CLEAN = 30.0
@@ -31,7 +31,7 @@ class Departure:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_candidates(parser)
+    add_candidates(parser, Serves.EVENTS, without=frozenset({"joining"}))
     add_number(parser, "--subscribers", 1000, "event streams")
     add_number(parser, "--repeats", 5, "departures from one server process")
 
@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> str:
     """The whole comparison, as Markdown."""
     measured = run_rounds(
-        chosen(options), 1, lambda server: _measure(server, options.subscribers, options.repeats)
+        chosen(options),
+        1,
+        peers_of(options),
+        lambda server: _measure(server, options.subscribers, options.repeats),
     )
     title = f"{options.subscribers} subscribers cut off at once by RST, {options.repeats} times."
     head = [
@@ -51,17 +54,17 @@ def run(options: argparse.Namespace) -> str:
         "of which cutting, ms",
         "leaked",
     ]
-    rows = [
-        [
-            candidate.title,
+
+    def row(candidate: Candidate) -> list[str]:
+        [departures] = measured.rounds[candidate]
+        return [
             *_median_and_max([d.seconds_by_stats for d in departures]),
             *_median_and_max([d.seconds_by_kernel for d in departures]),
             f"{median(d.seconds_to_cut for d in departures) * 1e3:.0f}",
             "–" if departures[-1].leaked is None else str(departures[-1].leaked),
         ]
-        for candidate, [departures] in measured.items()
-    ]
-    return f"{title}\n\n{markdown_table(head, rows)}"
+
+    return f"{title}\n\n{measured.table(head, row)}"
 
 
 def _measure(server: ServerProcess, subscribers: int, repeats: int) -> list[Departure]:

@@ -1,47 +1,58 @@
-/* A crowd of SSE subscribers in one process.
+/* A crowd of subscribers, or of members of a room, in one process.
 
-   Opens COUNT event streams, at most BURST of them on their way at a time, and from then on only counts: how often
+   Opens COUNT connections, at most BURST of them on their way at a time, and from then on only counts: how often
    MARKER occurred in what arrived. It parses nothing else, so that what is measured is the server. A marker may be
    cut anywhere by the reads: each connection keeps how far into the marker it is.
 
-   load_client HOST PORT PATH COUNT MARKER BURST
+   load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] HOST PORT PATH
 
-   Says on stdout, one JSON object a line: "ready" when every stream has its 200 head, and then one answer for each
+     -w   members by WebSocket in place of event streams; their pings are answered
+     -l   the marker is followed by the time at which it was sent: keep how long each event was under way
+     -s   stalled: read the head of the answer, and nothing after it
+
+   Says on stdout, one JSON object a line: "opened" when every connection has its head, and then one answer for each
    command on stdin:
      count                     events and bytes so far, connections the server has closed
      expect EVENTS SECONDS     answers once that many events in all have come, or the time is over;
                                "at" is when the last one was counted
+     latency                   percentiles of the times under way since it was asked last, in seconds
+     again N                   drops the N that have been there longest, and opens as many in their place
      rst                       drops all connections at once, by RST
      quit                      (or the end of stdin) leaves */
 
 #define _GNU_SOURCE
-#include "net.h"
+#include "frames.h"
+#include "marker.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <getopt.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 
-enum { MARKER_MAX = 64, BATCH = 1024, READ_SIZE = 256 * 1024, NAP_MICROSECONDS = 500 };
+enum { BATCH = 1024, READ_SIZE = 256 * 1024, NAP_MICROSECONDS = 500 };
+enum { LATENCY_STEP_NANOSECONDS = 10000, LATENCY_STEPS = 200000 };
+/* What a client behind a network has, where loopback has 64 KiB: the server's kernel sizes its send buffer by it, and
+   would else hide megabytes. */
+enum { STALLED_SEGMENT = 1460, STALLED_RECEIVE_BUFFER = 4096 };
 
 enum state { CONNECTING, HEAD, OPEN, CLOSED };
 
 struct connection {
     int fd;
     uint8_t state;
-    uint8_t matched;      /* bytes of the marker seen at the end of the last read */
-    uint8_t head_matched; /* the same, of the blank line that ends the head */
+    uint8_t head_matched; /* bytes of the blank line that ends the head, seen at the end of the last read */
     uint8_t status_seen;
     char status[12]; /* "HTTP/1.1 200" */
+    struct marker_state marker;
+    struct frame_reader frames;
 };
 
 static struct sockaddr_in server;
 static char request[2048];
 static size_t request_length;
-static const char *marker;
-static uint8_t marker_length;
-static uint8_t marker_next[MARKER_MAX][256];
+static const char *wanted_status = "HTTP/1.1 200";
+static bool websocket, stalled;
+static void (*stamped)(uint64_t); /* with -l, who takes the stamps */
 
 static struct connection *connections;
 static int wanted, started, on_their_way, opened;
@@ -56,45 +67,49 @@ static struct {
     double deadline;
 } expectation;
 
-/* The matcher: marker_next[m][c] says how much of the marker is matched when c follows m matched bytes. */
-static void prepare_marker(void)
+static uint32_t latencies[LATENCY_STEPS];
+static unsigned long long latency_count;
+static uint64_t read_at;
+
+static void keep_latency(uint64_t sent_at)
 {
-    size_t length = strlen(marker);
-    if (length < 1 || length >= MARKER_MAX)
-        die("the marker must have 1 to %d bytes", MARKER_MAX - 1);
-    marker_length = (uint8_t)length;
-    unsigned fallback = 0; /* the state of marker[1..m), which is where a mismatch after m bytes goes on */
-    for (unsigned m = 0; m < length; m++) {
-        for (unsigned c = 0; c < 256; c++)
-            marker_next[m][c] = m ? marker_next[fallback][c] : 0;
-        if (m)
-            fallback = marker_next[fallback][(uint8_t)marker[m]];
-        marker_next[m][(uint8_t)marker[m]] = (uint8_t)(m + 1);
-    }
+    uint64_t step = read_at > sent_at ? (read_at - sent_at) / LATENCY_STEP_NANOSECONDS : 0;
+    latencies[step < LATENCY_STEPS ? step : LATENCY_STEPS - 1]++;
+    latency_count++;
 }
 
-static unsigned count_markers(struct connection *connection, const char *p, const char *end)
+static double latency_at(double share)
 {
-    unsigned found = 0, matched = connection->matched;
-    while (p < end) {
-        if (matched == 0 && !(p = memchr(p, marker[0], (size_t)(end - p))))
-            break;
-        matched = marker_next[matched][(uint8_t)*p++];
-        if (matched == marker_length) {
-            found++;
-            matched = 0;
-        }
-    }
-    connection->matched = (uint8_t)matched;
-    return found;
+    unsigned long long rank = (unsigned long long)((double)latency_count * share), seen = 0;
+    for (int step = 0; step < LATENCY_STEPS; step++)
+        if ((seen += latencies[step]) > rank)
+            return (step + 1) * (LATENCY_STEP_NANOSECONDS / 1e9);
+    return LATENCY_STEPS * (LATENCY_STEP_NANOSECONDS / 1e9);
 }
 
-static void start_one(void)
+static void report_latency(void)
 {
-    struct connection *connection = &connections[started++];
+    printf("{\"count\":%llu,\"p50\":%.6f,\"p99\":%.6f,\"most\":%.6f}\n", latency_count, latency_at(0.5),
+           latency_at(0.99), latency_count ? latency_at((double)(latency_count - 1) / (double)latency_count) : 0.0);
+    memset(latencies, 0, sizeof latencies);
+    latency_count = 0;
+}
+
+static void set_for_stalling(int fd)
+{
+    int segment = STALLED_SEGMENT, buffer = STALLED_RECEIVE_BUFFER;
+    setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+}
+
+static void start(struct connection *connection)
+{
+    *connection = (struct connection){.state = CONNECTING};
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (connection->fd < 0)
         die("socket: %s", strerror(errno));
+    if (stalled)
+        set_for_stalling(connection->fd);
     if (connect(connection->fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS)
         die("connect: %s", strerror(errno));
     struct epoll_event interest = {.events = EPOLLOUT, .data.ptr = connection};
@@ -129,14 +144,25 @@ static const char *read_head(struct connection *connection, const char *p, const
             connection->head_matched = *p == '\r';
         if (connection->head_matched < 4)
             continue;
-        if (memcmp(connection->status, "HTTP/1.1 200", sizeof connection->status))
+        if (memcmp(connection->status, wanted_status, sizeof connection->status))
             die("a subscriber was answered: %.12s", connection->status);
         connection->state = OPEN;
         on_their_way--;
+        if (stalled) {
+            struct epoll_event interest = {.events = EPOLLRDHUP, .data.ptr = connection};
+            epoll_ctl(poller, EPOLL_CTL_MOD, connection->fd, &interest);
+        }
         opened++;
         return p + 1;
     }
     return end;
+}
+
+static void take_end(struct connection *connection)
+{
+    close(connection->fd);
+    connection->state = CLOSED;
+    closed_by_server++;
 }
 
 static void read_some(struct connection *connection)
@@ -148,19 +174,23 @@ static void read_some(struct connection *connection)
     if (length <= 0) {
         if (connection->state != OPEN)
             die("a connection ended before its head was whole");
-        close(connection->fd);
-        connection->state = CLOSED;
-        closed_by_server++;
+        take_end(connection);
         return;
     }
     bytes_read += (unsigned long long)length;
     const char *p = buffer, *end = buffer + length;
     if (connection->state == HEAD)
         p = read_head(connection, p, end);
-    unsigned found = count_markers(connection, p, end);
+    if (stalled)
+        return;
+    double at = now();
+    read_at = (uint64_t)(at * 1e9);
+    unsigned found = count_markers(&connection->marker, p, end, stamped);
+    if (websocket)
+        walk_frames(&connection->frames, connection->fd, p, end);
     if (found) {
         events += found;
-        last_event_at = now();
+        last_event_at = at;
     }
 }
 
@@ -190,18 +220,40 @@ static void reset_all(void)
     printf("{\"dropped\":%d,\"at\":%.6f,\"seconds\":%.6f}\n", dropped, start, now() - start);
 }
 
+static void replace_oldest(int number)
+{
+    static int oldest;
+    int replaced = 0;
+    for (int i = 0; i < wanted && replaced < number; i++, oldest = (oldest + 1) % wanted) {
+        struct connection *connection = &connections[oldest];
+        if (connection->state != OPEN && connection->state != CLOSED)
+            continue;
+        if (connection->state == OPEN)
+            close(connection->fd);
+        opened--;
+        start(connection);
+        replaced++;
+    }
+    printf("{\"replaced\":%d}\n", replaced);
+}
+
 static void obey(const char *command)
 {
     unsigned long long target;
     double seconds;
+    int number;
     if (!strcmp(command, "count"))
         printf("{\"events\":%llu,\"bytes\":%llu,\"closed\":%d}\n", events, bytes_read, closed_by_server);
     else if (sscanf(command, "expect %llu %lf", &target, &seconds) == 2) {
         expectation.pending = true;
         expectation.events = target;
         expectation.deadline = now() + seconds;
-    } else if (!strcmp(command, "rst"))
+    } else if (!strcmp(command, "latency"))
+        report_latency();
+    else if (!strcmp(command, "rst"))
         reset_all();
+    else if (sscanf(command, "again %d", &number) == 1)
+        replace_oldest(number);
     else if (!strcmp(command, "quit"))
         exit(0);
     else
@@ -239,21 +291,37 @@ static void raise_descriptor_limit(void)
 
 int main(int count, char **arguments)
 {
-    if (count != 7)
-        die("usage: load_client HOST PORT PATH COUNT MARKER BURST");
-    server = ipv4_address(arguments[1], arguments[2]);
-    request_length = (size_t)snprintf(request, sizeof request,
-                                      "GET %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: text/event-stream\r\n\r\n",
-                                      arguments[3], arguments[1], arguments[2]);
-    wanted = atoi(arguments[4]);
-    marker = arguments[5];
-    int burst = atoi(arguments[6]);
+    static const char usage[] = "usage: load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] HOST PORT PATH";
+    int burst = 0, option;
+    const char *text = "";
+    while ((option = getopt(count, arguments, "n:m:b:wls")) != -1) {
+        switch (option) {
+        case 'n': wanted = atoi(optarg); break;
+        case 'm': text = optarg; break;
+        case 'b': burst = atoi(optarg); break;
+        case 'w': websocket = true; break;
+        case 'l': stamped = keep_latency; break;
+        case 's': stalled = true; break;
+        default: die("%s", usage);
+        }
+    }
+    if (count - optind != 3 || wanted < 1 || burst < 1)
+        die("%s", usage);
+    const char *host = arguments[optind], *port = arguments[optind + 1], *path = arguments[optind + 2];
+    server = ipv4_address(host, port);
+    if (websocket) {
+        wanted_status = "HTTP/1.1 101";
+        request_length = upgrade_request(request, sizeof request, host, port, path);
+    } else
+        request_length = (size_t)snprintf(request, sizeof request,
+                                          "GET %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: text/event-stream\r\n\r\n",
+                                          path, host, port);
     connections = calloc((size_t)wanted, sizeof *connections);
-    if (!connections || request_length >= sizeof request || burst < 1)
+    if (!connections || request_length >= sizeof request)
         die("load_client: bad arguments");
     setlinebuf(stdout);
     raise_descriptor_limit();
-    prepare_marker();
+    prepare_marker(text);
 
     poller = epoll_create1(EPOLL_CLOEXEC);
     fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
@@ -262,13 +330,13 @@ int main(int count, char **arguments)
         die("stdin must be a pipe");
 
     bool ready = false;
-    double start = now();
+    double began = now();
     for (;;) {
         while (started < wanted && on_their_way < burst)
-            start_one();
+            start(&connections[started++]);
         if (!ready && opened == wanted) {
             ready = true;
-            printf("{\"opened\":%d,\"seconds\":%.6f}\n", opened, now() - start);
+            printf("{\"opened\":%d,\"seconds\":%.6f}\n", opened, now() - began);
         }
         struct epoll_event batch[BATCH];
         int happened = epoll_wait(poller, batch, BATCH, expectation.pending ? 50 : -1);
@@ -278,13 +346,16 @@ int main(int count, char **arguments)
                 read_commands();
             else if (connection->state == CONNECTING)
                 send_request(connection);
+            else if (stalled && connection->state == OPEN)
+                take_end(connection); /* nothing else is asked for */
             else if (connection->state != CLOSED)
                 read_some(connection);
         }
         report_expectation();
         /* Once all is open, events are fetched in batches: woken for each single one, this process would need more of
-           its processor than the fastest server does of its own, and every write would pay for a wake-up. */
-        if (ready)
+           its processor than the fastest server does of its own, and every write would pay for a wake-up. Not where
+           the time that they were under way is the question. */
+        if (ready && !stamped)
             usleep(NAP_MICROSECONDS);
     }
 }

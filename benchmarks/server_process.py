@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from benchmarks.candidates import Candidate
 from benchmarks.child import ChildError, open_child
+from benchmarks.installed import Peers
 from benchmarks.processors import SERVER_CPU
 
 _READY_LINE = re.compile(rb"^[\w-]+: listening on http://([\d.]+):(\d+)$")
@@ -27,15 +28,17 @@ class ServerProcess:
 
 
 @contextmanager
-def open_server(candidate: Candidate) -> Iterator[ServerProcess]:
+def open_server(candidate: Candidate, peers: Peers) -> Iterator[ServerProcess]:
     """Run the candidate for the length of the block.
 
-    Raises ChildError, with the end of what it wrote to stderr, when it does not come up or something in the
-    block fails: then its own words are usually the explanation.
+    Raises PeerMissingError where it is not installed.  Raises ChildError, with the end of what it wrote to
+    stderr, when it does not come up or something in the block fails: then its own words are usually the
+    explanation.
     """
     with tempfile.TemporaryFile() as stderr:
         try:
-            with open_child(candidate.command(), cpu=SERVER_CPU, name=candidate.name, stderr=stderr) as child:
+            command = candidate.command(peers)
+            with open_child(command, cpu=SERVER_CPU, name=candidate.name, stderr=stderr) as child:
                 line = child.read_line(_SECONDS_TO_START)
                 match = _READY_LINE.match(line)
                 if match is None:

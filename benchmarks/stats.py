@@ -11,10 +11,17 @@ from benchmarks.server_process import ServerProcess
 
 
 class Stats(msgspec.Struct):
-    """The part of it that is compared; ``leaked`` is None where a server does not count it."""
+    """The part of it that is compared; None is what a server does not count.
+
+    Attributes:
+        ceiling_bytes: the most that it will hold for its clients, as it says itself.
+        buffered_bytes: what it holds for them now.
+    """
 
     subscriptions: int
     leaked: int | None = None
+    buffered_bytes: int | None = None
+    ceiling_bytes: int | None = None
 
 
 class StatsReader:

@@ -1,4 +1,4 @@
-"""Many event streams at once, held open and counted by load_client.c."""
+"""Many event streams, or members of a room, held open at once and counted by load_client.c."""
 
 import time
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import msgspec
 
-from benchmarks.candidates import EVENTS_PATH
+from benchmarks.candidates import EVENTS_PATH, ROOM_PATH
 from benchmarks.child import Child, ChildError, open_child
 from benchmarks.compile import compiled
 from benchmarks.processors import LOAD_CPU
-from benchmarks.publisher import MARKER, publish
+from benchmarks.publisher import BY_MEMBER, BY_POST, MARKER, Way, publish
 from benchmarks.server_process import ServerProcess
 
 Answer = TypeVar("Answer")
@@ -49,13 +49,44 @@ class Dropped(msgspec.Struct):
     seconds: float
 
 
+class Replaced(msgspec.Struct):
+    replaced: int
+
+
+class Latency(msgspec.Struct):
+    """Seconds from the sending of a message to its arrival, over ``count`` arrivals."""
+
+    count: int
+    p50: float
+    p99: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """What kind of subscribers: where, how they come, and how a message reaches all of them."""
+
+    path: str
+    way: Way
+    flags: tuple[str, ...] = ()
+
+
+STREAMS = Crowd(EVENTS_PATH, BY_POST)
+MEMBERS = Crowd(ROOM_PATH, BY_MEMBER, ("-w",))
+TIMED = Crowd(EVENTS_PATH, BY_POST, ("-l",))
+"""Streams that keep how long each event was under way."""
+STALLED = Crowd(EVENTS_PATH, BY_POST, ("-s",))
+"""Streams that read nothing after the head of their answer."""
+
+
 @dataclass(frozen=True)
 class Subscribers:
-    """Streams that have their 200; times are on ``time.monotonic()``."""
+    """Connections that have the head of their answer; times are on ``time.monotonic()``."""
 
     child: Child
     number: int
     seconds_to_open: float
+    crowd: Crowd
 
     def count(self) -> Counted:
         return self._ask("count", Counted)
@@ -79,13 +110,21 @@ class Subscribers:
         deadline = time.monotonic() + _SECONDS_TO_PRIME
         while time.monotonic() < deadline:
             before = self.count().events
-            publish(server, messages=1)
+            sent = publish(server, self.crowd.way, messages=1).sent
             try:
-                self.wait_for_events(before + self.number, _SECONDS_TO_ARRIVE)
+                self.wait_for_events(before + sent * self.number, _SECONDS_TO_ARRIVE)
             except ChildError:
                 continue
             return
         raise ChildError("no event reached all streams")
+
+    def latency(self) -> Latency:
+        """Of the events since it was asked last; only of TIMED ones."""
+        return self._ask("latency", Latency)
+
+    def replace(self, number: int) -> int:
+        """Drop those that have been there longest and open as many in their place; answers how many."""
+        return self._ask(f"again {number}", Replaced).replaced
 
     def drop_by_reset(self) -> Dropped:
         """Cut all connections at once with RST, as a network that goes away does."""
@@ -97,17 +136,15 @@ class Subscribers:
 
 
 @contextmanager
-def open_subscribers(server: ServerProcess, number: int) -> Iterator[Subscribers]:
-    """Hold ``number`` event streams open for the length of the block."""
+def open_subscribers(server: ServerProcess, number: int, crowd: Crowd = STREAMS) -> Iterator[Subscribers]:
+    """Hold ``number`` connections open for the length of the block."""
     command: list[str | Path] = [
         compiled("load_client"),
+        *("-n", str(number), "-m", MARKER, "-b", str(_BURST), *crowd.flags),
         server.host,
         str(server.port),
-        EVENTS_PATH,
-        str(number),
-        MARKER,
-        str(_BURST),
+        crowd.path,
     ]
     with open_child(command, cpu=LOAD_CPU, name="load client") as child:
         opened = msgspec.json.decode(child.read_line(_SECONDS_TO_OPEN), type=Opened)
-        yield Subscribers(child, opened.opened, opened.seconds)
+        yield Subscribers(child, opened.opened, opened.seconds, crowd)

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import trio
@@ -27,13 +28,13 @@ from .hub import (
     HubLimits,
     MemoryBroker,
     Overflow,
+    ReplayLimits,
     TopicRules,
     run_ticking_feed,
-    same_rules,
 )
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
-from .rooms import Pings, Rooms, RoomServices
+from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
 from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -48,18 +49,21 @@ from .transport import (
     raise_descriptor_limit,
 )
 from .web import (
-    TopicOptions,
+    IdempotencyKeys,
+    IdempotencyLimits,
     events_blueprint,
     install_doors,
     install_error_handlers,
     operations_blueprint,
     pages_blueprint,
+    publishing_blueprint,
     refuse_events,
     rooms_blueprint,
     topics_blueprint,
     websocket_door,
 )
 from .wire import json_text
+from .wire.content_coding import offered_codings
 from .wire.problem import Problem
 from .wire.times import rfc3339
 
@@ -149,40 +153,58 @@ async def open_application(
     heartbeats = Heartbeats(settings.heartbeat)
     gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
     events = EventServices(hub, registry, heartbeats, gate)
-    stats = StatsSource(registry, hub, settings.memory_ceiling().total)
+    keys = IdempotencyKeys(
+        IdempotencyLimits(settings.idempotency_seconds, settings.idempotency_keys, settings.idempotency_bytes)
+    )
+    stats = StatsSource(registry, hub, settings.memory_ceiling().total, lambda: keys.size)
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    app = _create_app(events, rooms, TopicOptions(settings.max_body), rules, stats, rooms_url)
+    app = _create_app(events, rooms, settings.max_body, keys, rules, stats, rooms_url)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
+        background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
         yield Application(settings, app, events, rooms, rules)
         background.cancel_scope.cancel()
 
 
 def _open_hub(settings: Settings) -> Hub:
-    history = HistoryLimits(settings.history, settings.history_seconds, settings.history_bytes)
-    rules = TopicRules(settings.capacity, settings.capacity_bytes, Overflow.DISCONNECT, history)
-    limits = HubLimits(settings.max_topics, block_seconds=settings.write_deadline)
-    return Hub(MemoryBroker(same_rules(rules)), limits)
+    def rules_of(topic: str) -> TopicRules:
+        room = topic.removeprefix(ROOM_TOPIC_PREFIX)
+        given = settings.topic_rule(topic) if room == topic else settings.room_rule(room)
+        history = HistoryLimits(given.history, given.history_seconds, given.history_bytes)
+        overflow = Overflow.LATEST if topic == "stats" else Overflow(given.overflow)
+        return TopicRules(given.capacity, given.capacity_bytes, overflow, history, given.compress)
+
+    limits = HubLimits(
+        max_topics=settings.max_topics,
+        max_queued=settings.connection_queue,
+        max_queued_bytes=settings.queue_bytes(),
+        block_seconds=settings.write_deadline,
+    )
+    replay = ReplayLimits(settings.replay_max, settings.replay_bytes)
+    # Asked for at each page of a replay.
+    remembered = lru_cache(maxsize=settings.max_topics)(rules_of)
+    return Hub(MemoryBroker(remembered, replay), limits)
 
 
 def _create_app(
     events: EventServices,
     rooms: RoomServices,
-    topics: TopicOptions,
+    max_body: int,
+    keys: IdempotencyKeys,
     rules: OriginRules,
     stats: StatsSource,
     rooms_url: str | None,
 ) -> App:
     app = App("sluiceway", static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=topics.max_body,
+        MAX_CONTENT_LENGTH=max_body,
         BODY_TIMEOUT=None,
         RESPONSE_TIMEOUT=None,
         PROPAGATE_EXCEPTIONS=False,
@@ -190,9 +212,10 @@ def _create_app(
     app.url_map.merge_slashes = False
     install_doors(app, rules)
     install_error_handlers(app)
-    app.register_blueprint(topics_blueprint(events, topics))
-    app.register_blueprint(events_blueprint(events))
-    app.register_blueprint(rooms_blueprint(rooms, topics.max_body))
+    app.register_blueprint(topics_blueprint(events))
+    app.register_blueprint(events_blueprint(events, offered_codings()))
+    app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
+    app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app
@@ -200,6 +223,10 @@ def _create_app(
 
 def _clock_draft() -> Draft:
     return Draft("clock", json_text.encode({"time": rfc3339()}), event="time")
+
+
+def _stats_draft(stats: StatsSource) -> Draft:
+    return Draft("stats", json_text.encode(stats.collect()))
 
 
 async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> None:
@@ -272,8 +299,10 @@ async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
     elif scope["type"] == "http":
         application: Application = scope["state"]["sluiceway.application"]
         # Which addresses the other server listens at is only seen here.
-        host, port = scope["server"][:2]
-        application.rules.binds.update({(host, port), ("localhost", port)})
+        host, port = scope["server"] or (None, None)
+        # A Unix socket has neither: it is the proxy in front of it that pages know.
+        if host is not None and port is not None:
+            application.rules.binds.update({(host, port), ("localhost", port)})
         await application.app(scope, receive, send)  # type: ignore[arg-type]
     else:
         await send({"type": "websocket.close", "code": 1008})
@@ -297,7 +326,7 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
         )
         # Bound to every address it has no name of its own: a browser on this machine finds it there.
         reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws")
+        rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
         async with (
             open_application(settings, rooms_url=rooms_url) as application,
             trio.open_nursery() as nursery,

@@ -3,14 +3,16 @@
 import dataclasses
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from server.settings import Address, CommandLine, Settings, SettingsError
+from server.settings import Address, CommandLine, Component, MemoryCeiling, Settings, SettingsError
 from server.settings.kinds import KIB, MIB
-from server.settings.model import settable_options
+from server.settings.model import declared_options, settable_options
+from server.settings.rules import TOPIC_KEYS
 from server.settings.sources import flag, variable
 from tests.support.settings_loading import load, refusal
 from tests.support.settings_page import PAGE, page_with_table
@@ -142,7 +144,7 @@ def test_a_directory_is_no_config_file(tmp_path: Path) -> None:
 
 # Unknown names
 
-LATER = ["auth-secret", "broker", "data", "topic", "room", "rooms-bind", "capacity", "history"]
+LATER = ["auth-secret", "broker", "data", "overflow", "replay-bytes", "rooms-bind", "capacity", "history"]
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -304,17 +306,44 @@ def test_the_check_says_where_each_setting_came_from(config: Path) -> None:
     assert "capacity = 1000  (fixed)" in lines
 
 
+def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
+    lines = CommandLine.load(["--replay-max", "500"], {}).describe().splitlines()
+    assert "replay_max = 500  (flag, --replay-max)" in lines
+    assert "replay_bytes = 16 MiB  (fixed)" in lines
+    assert "connection_queue = 10000  (fixed)" in lines
+    assert "connection_bytes = 4 MiB  (fixed)" in lines
+
+
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    assert ceiling.per_connection == MIB + 64 * KIB
-    assert ceiling.connections == 10 * (MIB + 64 * KIB)
-    assert ceiling.history == 3 * 8 * MIB
-    assert ceiling.total == ceiling.connections + ceiling.history
+    connections, encoders, history, idempotency = ceiling.components
+    assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
+    # Each connection may be compressed, with the coding that takes most: br, which the tests need installed.
+    assert encoders == Component("encoders", 10, 448 * KIB)
+    assert history == Component("history", 3, 8 * MIB)
+    assert idempotency == Component("idempotency", 1, 64 * MIB)
+    assert ceiling.total == connections.total + encoders.total + history.total + idempotency.total
 
 
 def test_a_connection_holds_a_body_or_a_subscription_whichever_may_be_larger() -> None:
-    ceiling = Settings(max_body=8 * MIB).memory_ceiling()
-    assert ceiling.per_connection == 8 * MIB + 64 * KIB
+    assert _each_connection(Settings(max_body=8 * MIB)) == 16 * MIB + 65 * KIB
+    assert _each_connection(Settings(capacity_bytes=9 * MIB)) == 9 * MIB + 64 * KIB
+    assert _each_connection(Settings(connection_bytes=10 * MIB)) == 10 * MIB + 64 * KIB
+
+
+def _each_connection(settings: Settings) -> int:
+    return settings.memory_ceiling().components[0].each
+
+
+def test_every_component_of_a_ceiling_is_counted_and_has_a_line() -> None:
+    ceiling = MemoryCeiling((Component("a", 2, KIB), Component("far longer", 3, 10)))
+    assert ceiling.total == 2 * KIB + 30
+    assert ceiling.describe() == (
+        "memory ceiling (if every buffer were full at once)\n"
+        "  a           2 x 1 KiB = 2 KiB (2048 bytes)\n"
+        "  far longer  3 x 10 bytes = 30 bytes (30 bytes)\n"
+        "  total       2.03 KiB (2078 bytes)"
+    )
 
 
 def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
@@ -323,9 +352,11 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
         .describe()
         .endswith(
             "memory ceiling (if every buffer were full at once)\n"
-            "  connections  10000 x 1.06 MiB = 10.4 GiB (11141120000 bytes)\n"
+            "  connections  10000 x 4.06 MiB = 39.7 GiB (42598400000 bytes)\n"
+            "  encoders     10000 x 448 KiB = 4.27 GiB (4587520000 bytes)\n"
             "  history      10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
-            "  total        88.5 GiB (95027200000 bytes)"
+            "  idempotency  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
+            "  total        122 GiB (131139108864 bytes)"
         )
     )
 
@@ -337,7 +368,9 @@ def test_the_settings_package_itself_imports_no_framework() -> None:
     sources = [path.read_text("utf-8") for path in (PAGE.parents[2] / "server" / "settings").glob("*.py")]
     imports = re.findall(r"^\s*(?:from|import) ([\w.]+)", "\n".join(sources), re.MULTILINE)
     ours = {name for name in imports if name.startswith("server.")}
-    assert {name.split(".")[1] for name in ours} == {"settings"}
+    # The ceiling asks what an encoder costs.
+    pure = {"server.wire.content_coding"}
+    assert {name.split(".")[1] for name in ours - pure} == {"settings"}
     assert {name.partition(".")[0] for name in imports} - {"server"} <= sys.stdlib_module_names
 
 
@@ -346,7 +379,27 @@ def test_the_reference_page_is_in_step_with_the_code() -> None:
     assert page == page_with_table(page), "run: python -m tests.support.settings_page"
 
 
-def test_the_config_file_of_the_reference_page_is_accepted(config: Path) -> None:
-    match = re.search(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    assert match is not None
-    assert from_toml(config, match[1]).write_deadline == 20.0
+def test_the_config_files_of_the_reference_page_are_accepted(config: Path) -> None:
+    plain, rules = re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert from_toml(config, plain).write_deadline == 20.0
+    assert from_toml(config, rules).topic_rule("orders.new").overflow == "drop_oldest"
+    assert from_toml(config, rules).room_rule("lobby").history == 50
+
+
+def test_the_rules_of_the_reference_page_mean_the_same_as_flags_and_in_the_environment(config: Path) -> None:
+    page = PAGE.read_text("utf-8")
+    from_file = from_toml(config, re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    sessions = "".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL)).replace("\\\n", " ")
+    by_flags, by_variable, lowering = sessions.removeprefix("$ ").split("\n$ ")
+    assert load(*shlex.split(by_flags)[1:]).topic == from_file.topic
+    assert load(TOPIC=shlex.split(by_variable)[0].removeprefix("SLUICEWAY_TOPIC=")).topic == from_file.topic
+    lowered = load(*shlex.split(lowering)[1:-1]).memory_ceiling()
+    assert lowered.total < Settings(max_connections=1_000).memory_ceiling().total
+
+
+def test_the_reference_page_has_each_key_of_a_rule_with_its_default() -> None:
+    page = PAGE.read_text("utf-8")
+    defaults = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| `?([^|`]+?)`? \|", page, re.MULTILINE))
+    assert defaults == {
+        key: declared_options()[key].show(declared_options()[key].default) for key in TOPIC_KEYS
+    }

@@ -27,6 +27,8 @@ from tests.support.settings_loading import load, refusal
         ("max_connections", "1.5"),
         ("max_topics", "-1"),
         ("max_topics", "9" * 5_000),
+        ("replay_max", "0"),
+        ("replay_max", "1000001"),
         ("max_body", "0"),
         ("max_body", "2GiB"),
         ("max_body", "1.5MiB"),

@@ -1,6 +1,7 @@
 """The floor: fan-out as Quart's documentation writes it, under stock Hypercorn on Trio.
 
-An async generator a connection, a memory channel a subscriber, a loop over all of them for each message.
+An async generator a stream, a nursery with a writer a WebSocket, a memory channel a subscriber, a loop over
+all of them for each message.
 """
 
 import socket
@@ -9,12 +10,15 @@ from collections.abc import AsyncIterator
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
-from quart import Response, jsonify, request
+from quart import Response, jsonify, request, websocket
 from quart.typing import ResponseReturnValue
 from quart_trio import QuartTrio
 
+from benchmarks.peers.shared import published
+
 app = QuartTrio(__name__)
 subscribers: set[trio.MemorySendChannel[str]] = set()
+members: set[trio.MemorySendChannel[str | bytes]] = set()
 
 
 async def send_events() -> AsyncIterator[bytes]:
@@ -39,10 +43,30 @@ async def events() -> Response:
 
 @app.post("/topics/bench")
 async def publish() -> ResponseReturnValue:
-    data = app.json.dumps((await request.get_json())["data"])
-    for subscriber in list(subscribers):
-        await subscriber.send(data)
+    for data in published(await request.body):
+        for subscriber in list(subscribers):
+            await subscriber.send(data)
     return jsonify(topic="bench", subscribers=len(subscribers)), 201
+
+
+@app.websocket("/rooms/bench")
+async def room() -> None:
+    send, receive = trio.open_memory_channel[str | bytes](100)
+    members.add(send)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_messages, receive)
+            while True:
+                message = await websocket.receive()
+                for member in list(members):
+                    await member.send(message)
+    finally:
+        members.remove(send)
+
+
+async def send_messages(receive: trio.MemoryReceiveChannel[str | bytes]) -> None:
+    async for message in receive:
+        await websocket.send(message)
 
 
 @app.get("/stats")

@@ -5,7 +5,7 @@ from .brokers.memory import MemoryBroker
 from .cursor import Cursor
 from .feeds import run_ticking_feed
 from .history import HistoryLimits
-from .hub import BatchTooLargeError, Hub, HubLimits, TopicInfo
+from .hub import BatchTooLargeError, Hub, HubLimits, MessageTooLargeError, TopicInfo
 from .message import Burst, Draft, Flush, Form, Gap, Heartbeat, Item, Message, Notice, Origin, joined
 from .rules import Overflow, RulesOf, TopicRules, same_rules
 from .selection import Selection
@@ -31,6 +31,7 @@ __all__ = [
     "Live",
     "MemoryBroker",
     "Message",
+    "MessageTooLargeError",
     "Notice",
     "Origin",
     "Overflow",

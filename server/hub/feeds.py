@@ -18,10 +18,11 @@ async def run_ticking_feed(hub: Hub, topic: str, seconds: float, make: Callable[
 
     Runs until cancelled.
     """
-    while True:
-        await hub.wait_watched(topic)
-        next_tick = trio.current_time()
-        while hub.watchers(topic):
-            await hub.publish([make()])
-            next_tick = max(next_tick + seconds, trio.current_time())
-            await trio.sleep_until(next_tick)
+    with hub.keep(topic):
+        while True:
+            await hub.wait_watched(topic)
+            next_tick = trio.current_time()
+            while hub.watchers(topic):
+                await hub.publish([make()])
+                next_tick = max(next_tick + seconds, trio.current_time())
+                await trio.sleep_until(next_tick)

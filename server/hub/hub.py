@@ -8,7 +8,7 @@ topic's overflow is `block`, a publisher waits before the pass, and no longer th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 import trio
@@ -27,13 +27,29 @@ _FORGET_PAUSE = 1.0
 """Seconds between two searches for topics that can be forgotten, since each looks at all of them."""
 
 
-class BatchTooLargeError(Exception):
-    """A topic whose overflow is `block` was to take more messages at once than may wait for a reader."""
+_MOST_TIMES = 16
+"""A message is reckoned at less than so many times its characters, and what it costs beyond its text."""
 
-    def __init__(self, topic: str, capacity: int) -> None:
-        super().__init__(f"{topic} takes {capacity} messages at once")
+
+class MessageTooLargeError(Exception):
+    """A message is reckoned at more bytes than may wait for any subscription."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a message of {size} bytes, where {limit} may wait")
+        self.size = size
+        self.limit = limit
+
+
+class BatchTooLargeError(Exception):
+    """A topic whose overflow is `block` was to take more at once than may wait for a reader: messages, or
+    bytes that they are reckoned at.
+    """
+
+    def __init__(self, topic: str, capacity: int, capacity_bytes: int) -> None:
+        super().__init__(f"{topic} takes {capacity} messages or {capacity_bytes} bytes at once")
         self.topic = topic
         self.capacity = capacity
+        self.capacity_bytes = capacity_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,7 @@ class Hub:
         self._topics: dict[str, Topic] = {}
         self._groups: dict[str, Group] = {}
         self._forget_at = 0.0
+        self._kept: set[str] = set()
         self.subscriptions = 0
         """How many are open, among them those that still catch up."""
         self.published = 0
@@ -96,14 +113,31 @@ class Hub:
         new = {name for name in names if name not in self._topics}
         if not new:
             return
-        room = self._limits.max_topics - len(new)
+        # What the server keeps for itself takes nobody's place.
+        room = self._limits.max_topics + len(self._kept) - len(new)
         if len(self._topics) > room:
             self._forget_unused(keep=names)
         if len(self._topics) > room:
             raise TopicsFullError(*new)
         for name in new:
-            topic = self._topics[name] = Topic(name, self._broker.rules_of(name))
-            topic.groups = [group for prefix, group in self._groups.items() if matches(prefix, name)]
+            self._add(name)
+
+    def _add(self, name: str) -> Topic:
+        topic = self._topics[name] = Topic(name, self._broker.rules_of(name))
+        topic.groups = [group for prefix, group in self._groups.items() if matches(prefix, name)]
+        return topic
+
+    @contextmanager
+    def keep(self, name: str) -> Iterator[None]:
+        """As long as the block is open there is a topic `name`, whatever the limit."""
+        topic = self._topics.get(name) or self._add(name)
+        topic.readers += 1
+        self._kept.add(name)
+        try:
+            yield
+        finally:
+            topic.readers -= 1
+            self._kept.remove(name)
 
     # Publishing
 
@@ -115,9 +149,16 @@ class Hub:
 
         Raises:
             TopicsFullError: a topic is new and there is no room for it.
+            MessageTooLargeError: one that no subscription could have waiting.
             BatchTooLargeError: more for a topic that blocks than can ever wait.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        for draft in drafts:
+            # Reckoned with care only where it may be too large: it is again when it becomes a message.
+            if len(draft.data) * _MOST_TIMES > self.max_queued_bytes:
+                size = reckoned_size(draft.data)
+                if size > self.max_queued_bytes:
+                    raise MessageTooLargeError(size, self.max_queued_bytes)
         self.admit(*(draft.topic for draft in drafts))
         blocking = {
             draft.topic for draft in drafts if self._topics[draft.topic].rules.overflow is Overflow.BLOCK
@@ -139,18 +180,24 @@ class Hub:
         wanted = []
         for topic in topics:
             sizes = [reckoned_size(draft.data) for draft in drafts if draft.topic == topic.name]
-            if len(sizes) > topic.rules.capacity:
-                raise BatchTooLargeError(topic.name, topic.rules.capacity)
+            rules = topic.rules
+            if len(sizes) > rules.capacity or (len(sizes) > 1 and sum(sizes) > rules.capacity_bytes):
+                raise BatchTooLargeError(topic.name, rules.capacity, rules.capacity_bytes)
             wanted.append((len(sizes), sum(sizes)))
         async with AsyncExitStack() as stack:
+            for name in {draft.topic for draft in drafts}:
+                # While this waits, all of them are in use: none must be forgotten.
+                self._topics[name].readers += 1
+                stack.callback(self._topics[name].release)
             for topic in topics:
-                # Waiting, it is in use: it must not be forgotten.
-                topic.readers += 1
-                stack.callback(topic.release)
                 await stack.enter_async_context(topic.publishing)
             with trio.move_on_after(self._limits.block_seconds):
-                for topic, (count, size) in zip(topics, wanted, strict=True):
-                    await topic.wait_room(count, size)
+                waited = True
+                while waited:
+                    # What other topics queue while this waits for one takes room from another.
+                    waited = False
+                    for topic, (count, size) in zip(topics, wanted, strict=True):
+                        waited = await topic.wait_room(count, size) or waited
             # Who has no room yet ends as too slow.
             return await self._publish_now(drafts)
 
@@ -307,14 +354,21 @@ class Hub:
     def topic(self, name: str) -> TopicInfo | None:
         """The topic as it stands, None where it has never been used."""
         topic = self._topics.get(name)
-        if topic is None:
+        if topic is None or not self._is_used(topic):
             return None
         kept = self._broker.history(name)
         return TopicInfo(name, topic.watchers, kept.first, kept.last, kept.buffered, topic.rules)
 
     def topic_names(self) -> Iterator[str]:
         """Every topic in use, in no order."""
-        return iter(self._topics)
+        return (name for name, topic in self._topics.items() if self._is_used(topic))
+
+    def _is_used(self, topic: Topic) -> bool:
+        return (
+            topic.name not in self._kept
+            or topic.watchers > 0
+            or self._broker.history(topic.name).last is not None
+        )
 
     def excerpt(self, topic: str, after: Cursor | None, before: Cursor | None, limit: int) -> Excerpt:
         """A stretch of the topic's history; see `Broker.excerpt`."""

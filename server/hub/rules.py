@@ -36,6 +36,8 @@ class TopicRules:
     capacity_bytes: int = 1024 * 1024
     overflow: Overflow = Overflow.DISCONNECT
     history: HistoryLimits = field(default_factory=HistoryLimits)
+    compress: bool = False
+    """Whether its event streams are compressed where the client does not say otherwise."""
 
 
 RulesOf = Callable[[str], TopicRules]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace
+from math import inf
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -27,8 +28,8 @@ from ..lifecycle import CloseReason
 from ..transport import Sent
 from .broker import Replay
 from .cursor import Cursor
-from .lane import Lane, Waiting, gap_before
-from .message import JOINED_BYTES, Burst, Flush, Form, Gap, Heartbeat, Item, Message, Notice
+from .lane import Lane, Waiting
+from .message import JOINED_BYTES, Burst, Flush, Form, Heartbeat, Item, Message, Notice
 from .rules import Overflow, TopicRules
 from .selection import Selection
 
@@ -88,20 +89,21 @@ class Subscription:
         "_drained",
         "_ending",
         "_first",
-        "_form",
-        "_idle",
         "_in_flight",
         "_lanes",
         "_queued",
         "_queued_bytes",
         "_replay",
-        "_sink",
         "_topics",
         "_visible_heartbeat",
         "_wake",
+        "form",
+        "idle",
         "selection",
+        "silent_ticks",
         "start",
         "touched",
+        "try_send",
     )
 
     def __init__(
@@ -120,13 +122,18 @@ class Subscription:
         """Where it begins: the id that makes a client which got nothing yet resume rightly."""
         self.touched = True
         """Set whenever bytes are sent; the heartbeat's ticker clears it."""
+        self.silent_ticks = 0
+        """Of the heartbeat's ticker."""
         self._topics = topics
         self._replay: Replay | None = replay if replay.needed else None
-        self._form = form
         self._visible_heartbeat = visible_heartbeat
-        self._sink = sink
         self._close = close
-        self._idle = False
+        self.form = form
+        """How items become bytes."""
+        self.try_send = sink.try_send
+        """Offers a frame straight to the connection.  Only while `idle`."""
+        self.idle = False
+        """Whether all that was offered has left, and the reader waits."""
         self._ending = False
         self._first: Flush | Heartbeat | None = None
         self._lanes: dict[str, Lane] = {}
@@ -154,11 +161,6 @@ class Subscription:
         self.discard()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether all that was offered has left, and the reader waits."""
-        return self._idle
-
-    @property
     def is_catching_up(self) -> bool:
         """Whether it still reads history."""
         return self._replay is not None
@@ -178,20 +180,23 @@ class Subscription:
 
         False where it ended the subscription, or where that has ended before.
         """
+        sent = self.try_send(item.frame(self.form)) if self.idle else None
+        if sent is Sent.SENT:
+            self.touched = True
+            return True
+        return self.go_on(topic, rules, item, sent)
+
+    def go_on(self, topic: str, rules: TopicRules, item: Waiting | Burst, sent: Sent | None) -> bool:
+        """The rest of `offer`, after `try_send` said `sent`, or None where it was not idle."""
         if self._ending:
             return False
-        if self._idle:
-            sent = self._sink.try_send(item.frame(self._form))
-            if sent is Sent.SENT:
-                self.touched = True
-                return True
-            self._idle = False
-            if sent is Sent.KEPT:
-                self._put_first(_FLUSH)
-                return True
-            if sent is Sent.GONE:
-                self._give_up(CloseReason.CLIENT_DISCONNECTED)
-                return False
+        self.idle = False
+        if sent is Sent.KEPT:
+            self._put_first(_FLUSH)
+            return True
+        if sent is Sent.GONE:
+            self._give_up(CloseReason.CLIENT_DISCONNECTED)
+            return False
         if isinstance(item, Burst):
             return all(self._queue(topic, rules, message) for message in item.messages)
         return self._queue(topic, rules, item)
@@ -206,16 +211,16 @@ class Subscription:
 
     def heartbeat(self) -> None:
         """Send a sign of life, where nothing else is waiting to be sent."""
-        if not self._idle:
+        if not self.idle:
             return
         self.touched = True
         # Idle, it has been sent everything there is.
         heartbeat = Heartbeat(self._topics.head if self._visible_heartbeat else None)
-        sent = self._sink.try_send(heartbeat.frame(self._form))
+        sent = self.try_send(heartbeat.frame(self.form))
         if sent is Sent.GONE:
             self._give_up(CloseReason.CLIENT_DISCONNECTED)
         elif sent is not Sent.SENT:
-            self._idle = False
+            self.idle = False
             self._put_first(_FLUSH if sent is Sent.KEPT else heartbeat)
 
     def discard(self) -> None:
@@ -233,10 +238,15 @@ class Subscription:
             lane = Lane(topic, rules)
         count, size = lane.count, lane.size
         if not self._put(lane, item):
+            if topic not in self._lanes:
+                lane.close()
             self._topics.dropped += 1
             self._give_up(CloseReason.SLOW_CONSUMER)
             return False
-        self._lanes[topic] = lane
+        if lane.has_any():
+            self._lanes[topic] = lane
+        else:
+            self._lanes.pop(topic, lane).close()
         size = lane.size - size
         self._queued += lane.count - count
         self._queued_bytes += size
@@ -246,44 +256,52 @@ class Subscription:
 
     def _put(self, lane: Lane, item: Waiting) -> bool:
         """Queue `item`, whatever that takes; False where the subscription cannot go on."""
-        if lane.overflow is Overflow.LATEST:
-            lane.replace_all(item)
-            return True
         others = self._queued - lane.count
         others_bytes = self._queued_bytes - lane.size
+        if lane.overflow is Overflow.LATEST:
+            if not self._fits_beside(others, others_bytes, 1, item.size):
+                return False
+            lane.replace_all(item)
+            return True
 
         def fits() -> bool:
-            # All topics together have a bound too: otherwise what one connection can hold would not be known.
-            return lane.has_room(1, item.size) and (
-                not others
-                or (
-                    others + lane.count < self._topics.max_queued
-                    and others_bytes + lane.size + item.size <= self._topics.max_queued_bytes
-                )
+            return lane.has_room(1, item.size) and self._fits_beside(
+                others, others_bytes, lane.count + 1, lane.size + item.size
             )
 
         if not fits():
-            if lane.overflow is not Overflow.DROP_OLDEST or not isinstance(item, Message):
+            if lane.overflow is not Overflow.DROP_OLDEST or isinstance(item, Notice):
                 return False
             while lane.count and not fits():
-                self._topics.dropped += 1
-                lane.drop_oldest()
+                self._topics.dropped += lane.drop_oldest()
             if not fits():
-                self._topics.dropped += 1
-                lane.miss(item)
+                # A gap for live readers says that nothing is missing: nobody needs to be told that it is.
+                if isinstance(item, Message):
+                    self._topics.dropped += 1
+                    lane.miss(item)
                 return True
         lane.put(item)
         return True
 
+    def _fits_beside(self, others: int, others_bytes: int, count: int, size: int) -> bool:
+        """Whether a topic may have `count` items of `size` bytes waiting while other topics have so much.
+
+        All topics together have a bound too: otherwise what one connection can hold would not be known.
+        """
+        return not others or (
+            others + count <= self._topics.max_queued and others_bytes + size <= self._topics.max_queued_bytes
+        )
+
     def _give_up(self, reason: CloseReason) -> None:
         self._topics.leave(self)
-        self._idle = False
+        self.idle = False
         self._ending = True
         self._close(reason)
+        self._tell_drained()
         self._wake_reader()
 
     def _stop_taking(self) -> None:
-        self._idle = False
+        self.idle = False
         self._ending = True
         self._tell_drained()
         self._wake_reader()
@@ -300,8 +318,14 @@ class Subscription:
 
     def has_room(self, topic: str, count: int, size: int) -> bool:
         """Whether that much more of `topic` can be queued, or need not be."""
+        if self._ending:
+            return True
         lane = self._lanes.get(topic)
-        return self._ending or lane is None or lane.has_room(count, size)
+        if lane is None:
+            return self._fits_beside(self._queued, self._queued_bytes, count, size)
+        return lane.has_room(count, size) and self._fits_beside(
+            self._queued - lane.count, self._queued_bytes - lane.size, lane.count + count, lane.size + size
+        )
 
     async def wait_room(self, topic: str, count: int, size: int) -> None:
         """Wait until `has_room`."""
@@ -333,7 +357,7 @@ class Subscription:
         while not self._lanes and self._first is None:
             if self._ending:
                 raise StopAsyncIteration
-            self._idle = True
+            self.idle = True
             self._wake = trio.Event()
             await self._wake.wait()
         self._wake = None
@@ -364,16 +388,17 @@ class Subscription:
         while waiting and size < JOINED_BYTES:
             topic = waiting[0][1]
             lane = self._lanes[topic]
-            item = lane.take()
+            if lane.missed:
+                item: Waiting = lane.take_gap(min(waiting[1:3], default=(inf, ""))[0])
+            else:
+                item = lane.take()
+            batch.append(item)
+            size += item.size
             if lane.has_any():
                 heapreplace(waiting, (lane.offset(), topic))
             else:
                 heappop(waiting)
                 self._lanes.pop(topic).close()
-            if isinstance(item, Gap) and waiting:
-                item = gap_before(item, waiting[0][0])
-            batch.append(item)
-            size += item.size
         lanes = self._lanes.values()
         self._queued = sum(lane.count for lane in lanes)
         queued_bytes = sum(lane.size for lane in lanes)

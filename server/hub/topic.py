@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
+from ..transport import Sent
 from .message import Burst, Gap, Message, Notice
 from .rules import TopicRules
 from .subscription import Subscription
@@ -65,18 +66,36 @@ class Topic:
     def tell(self, item: Message | Burst | Notice | Gap, but: Subscription | None = None) -> int:
         """One pass over the subscriptions, `but` left out; how many took it.  Awaits nothing."""
         told = 0
-        name, rules = self.name, self.rules
-        for subscription in self.subscriptions():
-            if subscription is not but and subscription.offer(name, rules, item):
+        form, frame = None, b""
+        # As bare as it can be: this is where the time goes with many who listen.
+        for subscription in self.subscriptions() if self.groups else tuple(self.direct):
+            if subscription is but:
+                continue
+            sent = None
+            if subscription.idle:
+                if subscription.form is not form:
+                    form = subscription.form
+                    frame = item.frame(form)
+                sent = subscription.try_send(frame)
+                if sent is Sent.SENT:
+                    subscription.touched = True
+                    told += 1
+                    continue
+            if subscription.go_on(self.name, self.rules, item, sent):
                 told += 1
         return told
 
-    async def wait_room(self, count: int, size: int) -> None:
-        """Wait until every live subscription has room for `count` messages of `size` bytes together."""
-        waited = True
-        while waited:
-            waited = False
-            for subscription in self.subscriptions():
-                if not subscription.has_room(self.name, count, size):
-                    waited = True
-                    await subscription.wait_room(self.name, count, size)
+    async def wait_room(self, count: int, size: int) -> bool:
+        """Wait until every live subscription has room for `count` messages of `size` bytes together; whether
+        one had not.
+        """
+        waited = False
+        while any([await self._wait_room_in(each, count, size) for each in self.subscriptions()]):
+            waited = True
+        return waited
+
+    async def _wait_room_in(self, subscription: Subscription, count: int, size: int) -> bool:
+        if subscription.has_room(self.name, count, size):
+            return False
+        await subscription.wait_room(self.name, count, size)
+        return True

@@ -52,7 +52,8 @@ class OpenStream:
 
     def __init__(self, registry: Registry, id: int, kind: StreamKind, head: RequestHead) -> None:
         self._registry = registry
-        self._held: Counter[str] | None = None
+        # A tuple: a stream holds one or two things, and a Counter for them would weigh more than they do.
+        self._held: tuple[str, ...] = ()
         self._on_end: Callable[[], object] | None = None
         self.id = id
         self.kind = kind
@@ -125,18 +126,12 @@ class _Hold:
         self._what = what
 
     def __enter__(self) -> None:
-        if self._stream._held is None:
-            self._stream._held = Counter()
-        self._stream._held[self._what] += 1
+        self._stream._held += (self._what,)
 
     def __exit__(self, *exc_info: object) -> None:
-        held = self._stream._held
-        assert held is not None
-        held[self._what] -= 1
-        if not held[self._what]:
-            del held[self._what]
-        if not held:
-            self._stream._held = None
+        held = list(self._stream._held)
+        held.remove(self._what)
+        self._stream._held = tuple(held)
 
 
 class Registry:
@@ -160,6 +155,10 @@ class Registry:
         """
         return OpenStream(self, next(self._ids), kind, head)
 
+    def upgraded(self) -> _Upgraded:
+        """A context manager: as long as it is open, one of the HTTP connections counts as a WebSocket."""
+        return _Upgraded(self.connections)
+
     def count_open(self) -> dict[StreamKind, int]:
         """How many streams of each kind are open."""
         counts = Counter(stream.kind for stream in self.streams.values())
@@ -168,14 +167,29 @@ class Registry:
     def _add(self, stream: OpenStream) -> None:
         self.streams[stream.id] = stream
 
-    def _remove(self, stream: OpenStream, reason: CloseReason, held: Counter[str] | None) -> None:
+    def _remove(self, stream: OpenStream, reason: CloseReason, held: tuple[str, ...]) -> None:
         del self.streams[stream.id]
         self.closed.setdefault(stream.kind, Counter())[reason] += 1
         if held:
-            self.leaked += held.total()
-            _log.error("stream %d (%s) ended and still holds %s", stream.id, stream.kind, dict(held))
+            self.leaked += len(held)
+            _log.error("stream %d (%s) ended and still holds %s", stream.id, stream.kind, dict(Counter(held)))
         if self._on_closed is not None:
             self._on_closed(stream, reason)
+
+
+class _Upgraded:
+    __slots__ = ("_connections",)
+
+    def __init__(self, connections: dict[ConnectionKind, int]) -> None:
+        self._connections = connections
+
+    def __enter__(self) -> None:
+        self._connections["http"] -= 1
+        self._connections["websocket"] += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._connections["websocket"] -= 1
+        self._connections["http"] += 1
 
 
 def _reason_of(error: BaseException | None) -> CloseReason:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from functools import lru_cache
 from typing import Literal
 
 import trio
@@ -42,7 +43,7 @@ def log_request(head: RequestHead | None, status: int, seconds: float) -> None:
         "ms": round(seconds * 1000, 1),
         "peer": head.peer if head else "-",
     }
-    _requests.info("request", extra={"fields": fields})
+    _log(_requests, "request", fields)
 
 
 def log_stream_end(stream: OpenStream, reason: CloseReason) -> None:
@@ -55,7 +56,15 @@ def log_stream_end(stream: OpenStream, reason: CloseReason) -> None:
         "path": stream.head.path[:_MAX_PATH],
         "peer": stream.head.peer,
     }
-    _streams.info("stream ended", extra={"fields": fields})
+    _log(_streams, "stream ended", fields)
+
+
+def _log(logger: logging.Logger, message: str, fields: dict[str, object]) -> None:
+    # Past `Logger.info`, which for each line would look through the stack for a caller that nobody is shown.
+    if logger.isEnabledFor(logging.INFO):
+        logger.handle(
+            logger.makeRecord(logger.name, logging.INFO, "", 0, message, (), None, extra={"fields": fields})
+        )
 
 
 class _TextFormatter(logging.Formatter):
@@ -82,7 +91,12 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+    return f"{_whole_seconds(int(record.created))}.{int(record.msecs):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _whole_seconds(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _plain(value: object) -> str:

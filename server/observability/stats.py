@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypedDict
 
 import trio
@@ -36,10 +37,14 @@ class Stats(TypedDict):
 class StatsSource:
     """Collects the statistics of one server."""
 
-    def __init__(self, registry: Registry, hub: Hub, ceiling_bytes: int) -> None:
+    def __init__(
+        self, registry: Registry, hub: Hub, ceiling_bytes: int, kept_beside: Callable[[], int]
+    ) -> None:
+        """`kept_beside` says how many bytes are held outside of the hub."""
         self._registry = registry
         self._hub = hub
         self._ceiling_bytes = ceiling_bytes
+        self._kept_beside = kept_beside
         self._started_at = trio.current_time()
 
     def collect(self) -> Stats:
@@ -52,7 +57,7 @@ class StatsSource:
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "streams": registry.count_open(),
             "messages": {"published": hub.published, "delivered": hub.delivered, "dropped": hub.dropped},
-            "buffered_bytes": hub.buffered_bytes + hub.history_bytes,
+            "buffered_bytes": hub.buffered_bytes + hub.history_bytes + self._kept_beside(),
             "ceiling_bytes": self._ceiling_bytes,
             "closed": {
                 kind: {reason.value: count for reason, count in reasons.items()}

@@ -3,6 +3,16 @@
 from .echo import run_echo
 from .membership import Membership, RoomServices, server_draft
 from .pings import Pings
-from .room import Member, RoomInfo, Rooms
+from .room import ROOM_TOPIC_PREFIX, Member, RoomInfo, Rooms
 
-__all__ = ["Member", "Membership", "Pings", "RoomInfo", "RoomServices", "Rooms", "run_echo", "server_draft"]
+__all__ = [
+    "ROOM_TOPIC_PREFIX",
+    "Member",
+    "Membership",
+    "Pings",
+    "RoomInfo",
+    "RoomServices",
+    "Rooms",
+    "run_echo",
+    "server_draft",
+]

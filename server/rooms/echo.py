@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..lifecycle import CloseReason, Registry, RequestHead
 from ..transport import Connection, ConnectionEndedError
-from ..wire.websocket import binary_frame, text_frame
+from ..wire.websocket import CloseCode, binary_frame, text_frame
 
 MAX_MESSAGE = 16 * 1024 * 1024
 
 
 async def run_echo(registry: Registry, head: RequestHead, connection: Connection) -> None:
-    """Send every message back until the client ends the connection."""
+    """Send every message back until the client ends the connection, or the server drains."""
     with registry.open_stream("room", head) as opened:
         try:
             while True:
@@ -23,3 +23,5 @@ async def run_echo(registry: Registry, head: RequestHead, connection: Connection
             opened.end(CloseReason.CLIENT_DISCONNECTED)
         finally:
             opened.bytes_sent = connection.bytes_sent
+    if opened.reason is CloseReason.SERVER_DRAINING:
+        await connection.close(CloseCode.SERVICE_RESTART, opened.reason.value)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
 import trio
 
-from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, joined
+from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import Connection, ConnectionEndedError, DrainGate
 from ..wire import json_text, room_frames
@@ -32,7 +34,7 @@ from ..wire.room_frames import (
 from ..wire.websocket import CloseCode, text_frame
 from .forms import json_frame
 from .pings import Pings
-from .room import TOPIC_PREFIX, Member, Rooms
+from .room import ROOM_TOPIC_PREFIX, Member, Room, Rooms
 
 MEMBERS_IN_WELCOME = 100
 ERRORS_IN_A_ROW = 10
@@ -95,6 +97,9 @@ class Membership:
         with self.services.registry.open_stream("room", self.head) as opened:
             try:
                 await self._stay(connection, opened)
+            except TopicsFullError:
+                # The place that the handshake was given went to another room before anybody was in this one.
+                self._end(opened, CloseReason.LIMIT, CloseCode.TRY_LATER, "topics_full")
             finally:
                 opened.bytes_sent = connection.bytes_sent
         if opened.scope.cancelled_caught:
@@ -106,7 +111,7 @@ class Membership:
         services = self.services
         # A member's subscription is also how it is told what concerns it alone: one order for all frames.
         subscription = services.hub.subscribe(
-            Selection((TOPIC_PREFIX + self.room,)),
+            Selection((ROOM_TOPIC_PREFIX + self.room,)),
             Live(),
             form=json_frame,
             sink=connection,
@@ -120,23 +125,25 @@ class Membership:
             services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
         ):
             opened.on_end(subscription.end)
-            welcome = Welcome(
-                room=self.room,
-                member=member.id,
-                session=secrets.token_hex(16),
-                resumed=False,
-                cursor=str(subscription.start),
-                heartbeat=services.pings.interval,
-                member_count=len(room.members),
-                members=[other.info() for other in list(room.members.values())[:MEMBERS_IN_WELCOME]],
-            )
-            await connection.send_all(_framed(welcome))
+            await connection.send_all(_framed(self._welcome(member, room)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, connection, opened, member)
                 async for batch in subscription:
                     for write in joined(batch, json_frame):
                         await connection.send_all(write)
                 nursery.cancel_scope.cancel()
+
+    def _welcome(self, member: Member, room: Room) -> Welcome:
+        return Welcome(
+            room=self.room,
+            member=member.id,
+            session=secrets.token_hex(16),
+            resumed=False,
+            cursor=str(member.subscription.start),
+            heartbeat=self.services.pings.interval,
+            member_count=len(room.members),
+            members=[here.info() for here in _some_of(room, member)],
+        )
 
     async def _listen(self, connection: Connection, opened: OpenStream, member: Member) -> None:
         """Read what the member sends until its connection ends."""
@@ -172,7 +179,7 @@ class Membership:
 
     async def _publish(self, frame: ClientMessage, member: Member) -> None:
         origin = Origin(sender=member.id, ref=frame.ref)
-        draft = Draft(TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
+        draft = Draft(ROOM_TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
         await self.services.hub.publish([draft])
 
     def _end(self, opened: OpenStream, reason: CloseReason, code: CloseCode, words: str) -> None:
@@ -186,6 +193,14 @@ class Membership:
                 closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
                 await connection.send_all(_framed(closing))
             await connection.close(goodbye.code, goodbye.words)
+
+
+def _some_of(room: Room, member: Member) -> Iterator[Member]:
+    """Those in the room that a welcome lists, in the order of coming; `member`, who has just come, is one of
+    them.
+    """
+    others = (other for other in room.members.values() if other is not member)
+    return chain(islice(others, MEMBERS_IN_WELCOME - 1), [member])
 
 
 def _hear_the_end(ended: ConnectionEndedError, opened: OpenStream, subscription: Subscription) -> None:
@@ -217,4 +232,4 @@ def _framed(frame: ServerFrame) -> bytes:
 
 def server_draft(room: str, data: msgspec.Raw, label: str | None) -> Draft:
     """A message to `room` from the server side: it has no sender, so that it cannot pose as a member's."""
-    return Draft(TOPIC_PREFIX + room, json_text.compact(data), origin=Origin(label=label))
+    return Draft(ROOM_TOPIC_PREFIX + room, json_text.compact(data), origin=Origin(label=label))

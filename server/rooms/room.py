@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..hub import Cursor, Hub, Message, Notice, Subscription
 from ..wire.room_frames import Ack, Joined, Left, MemberInfo
 
-TOPIC_PREFIX = "rooms/"
+ROOM_TOPIC_PREFIX = "rooms/"
 """Rooms' topics have names that no client can give a topic: they hold a slash."""
 
 
@@ -38,7 +38,7 @@ class Room:
 
     def __init__(self, hub: Hub, name: str) -> None:
         self.name = name
-        self.topic = TOPIC_PREFIX + name
+        self.topic = ROOM_TOPIC_PREFIX + name
         self.members: dict[str, Member] = {}
         self._hub = hub
 
@@ -94,7 +94,7 @@ class Rooms:
 
     def info(self, name: str) -> RoomInfo | None:
         """The room as it stands, None where it has never been used."""
-        kept = self._hub.topic(TOPIC_PREFIX + name)
+        kept = self._hub.topic(ROOM_TOPIC_PREFIX + name)
         if kept is None:
             return None
         room = self._rooms.get(name)
@@ -103,9 +103,9 @@ class Rooms:
     def names(self) -> list[str]:
         """Every room in use or with something kept, sorted."""
         return sorted(
-            name.removeprefix(TOPIC_PREFIX)
+            name.removeprefix(ROOM_TOPIC_PREFIX)
             for name in self._hub.topic_names()
-            if name.startswith(TOPIC_PREFIX)
+            if name.startswith(ROOM_TOPIC_PREFIX)
         )
 
     def _open(self, name: str) -> Room:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from ..lifecycle import RequestHead
@@ -126,6 +127,7 @@ def _split_host(value: str) -> tuple[str, int | None]:
         return "invalid", None
 
 
+@lru_cache(maxsize=256)  # asked twice a request, and nearly always the same
 def _is_loopback(host: str) -> bool:
     if host.rstrip(".") == "localhost" or host.endswith(".localhost"):
         return True

@@ -68,8 +68,21 @@ def show_size(size: int) -> str:
     return str(size)
 
 
+class UnfitError(ValueError):
+    """A value that a kind refuses, with a message that says more than what was `wanted`."""
+
+
+def brief(value: object) -> str:
+    """`value` as messages show it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
 class Kind(Protocol):
-    """What a setting's value may be. `metavar` stands for it in `--help`; empty, the flag takes no value."""
+    """What a setting's value may be. `metavar` stands for it in `--help`; empty, the flag takes no value.
+
+    What is wrong with a value follows from `wanted`, unless the error is `UnfitError` and says it itself.
+    """
 
     @property
     def metavar(self) -> str: ...

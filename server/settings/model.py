@@ -1,4 +1,4 @@
-"""The settings: `Settings`, what they cost at most (`MemoryCeiling`), and the `CommandLine` they came by.
+"""The settings: `Settings`, what they cost at most, and the `CommandLine` they came by.
 
 The one idea: a `Settings` that exists is valid, however it was made. Each field carries its kind, default and
 help, and everything else is derived from the fields. Opening what the settings name is left to `application`;
@@ -8,14 +8,13 @@ only that a certificate can be read is looked at while loading, where the messag
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from server.settings import sources
 from server.settings.kinds import (
     FILE,
-    GIB,
     HOST,
     KIB,
     LISTEN_ADDRESS,
@@ -29,55 +28,33 @@ from server.settings.kinds import (
     choice,
     is_loopback,
 )
+from server.settings.memory import Component, MemoryCeiling
+from server.settings.rules import (
+    ROOM_KEYS,
+    TOPIC_KEYS,
+    Overflow,
+    Rule,
+    TopicRule,
+    TopicSettings,
+    possible_settings,
+    settings_for,
+    shadowed,
+)
 from server.settings.sources import Given, Option, SettingsError, setting
+from server.wire.content_coding import offered_codings
 
 DESCRIPTION = "A streaming server: Server-Sent Events and WebSocket rooms."
 
 CONNECTION_OVERHEAD = 64 * KIB
-"""Bytes a connection has beside its subscription or body: head, rest of a write, unsent kernel buffer."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryCeiling:
-    """The most memory the buffers of these settings can take, in bytes; what is really used is far less."""
-
-    max_connections: int
-    max_topics: int
-    per_connection: int
-    per_topic: int
-
-    @property
-    def connections(self) -> int:
-        return self.max_connections * self.per_connection
-
-    @property
-    def history(self) -> int:
-        return self.max_topics * self.per_topic
-
-    @property
-    def total(self) -> int:
-        return self.connections + self.history
-
-    def describe(self) -> str:
-        """Three lines: connections, history and total, for people and in bytes."""
-        connections = f"{self.max_connections} x {_human(self.per_connection)}"
-        history = f"{self.max_topics} x {_human(self.per_topic)}"
-        return "\n".join(
-            (
-                "memory ceiling (if every buffer were full at once)",
-                f"  connections  {connections} = {_human(self.connections)} ({self.connections} bytes)",
-                f"  history      {history} = {_human(self.history)} ({self.history} bytes)",
-                f"  total        {_human(self.total)} ({self.total} bytes)",
-            )
-        )
+"""Bytes a connection has beside its queue or body: head, rest of a write, unsent kernel buffer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything an operator may choose, checked. Durations are in seconds, sizes in bytes.
 
-    Raises SettingsError for a value out of bounds, a certificate without its key (or the reverse), and an
-    address outside loopback without `insecure`.
+    Raises SettingsError for a value out of bounds, a certificate without its key (or the reverse), an address
+    outside loopback without `insecure`, and a rule that can never apply.
     """
 
     bind: tuple[Address, ...] = setting(
@@ -110,7 +87,27 @@ class Settings:
     max_body: int = setting(1 * MIB, Size(), "largest body of a request that is read whole")
     max_connections: int = setting(10_000, Count(), "most connections open at once")
     max_topics: int = setting(10_000, Count(), "most topics kept at once")
+    topic: tuple[TopicRule, ...] = setting(
+        (),
+        Rule(TOPIC_KEYS),
+        "what holds for the topics that match, the first rule winning, as in "
+        "'orders.*:capacity=100,overflow=latest'; keys: capacity, capacity_bytes, overflow (disconnect, "
+        "drop_oldest, latest or block), history, history_bytes, history_seconds, compress",
+        repeatable=True,
+        separator=";",
+    )
+    room: tuple[TopicRule, ...] = setting(
+        (),
+        Rule(ROOM_KEYS),
+        "the same for rooms, without compress, as in 'lobby:history=50,history_seconds=60'",
+        repeatable=True,
+        separator=";",
+    )
+    replay_max: int = setting(10_000, Count(), "most messages replayed on one resume")
     keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
+    idempotency_seconds: float = setting(
+        300.0, Seconds(most=86_400.0), "time for which the answer to an Idempotency-Key is given again"
+    )
     echo: bool = setting(False, Switch(), "serve /echo, a WebSocket that sends every message back")
     log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
 
@@ -121,13 +118,37 @@ class Settings:
         stock=True,
     )
 
-    capacity: int = setting(1_000, Count(), "messages that wait in a subscription", fixed=True)
-    capacity_bytes: int = setting(1 * MIB, Size(), "bytes that wait in a subscription", fixed=True)
-    history: int = setting(1_000, Count(), "messages kept of a topic", fixed=True)
-    history_seconds: float = setting(
-        300.0, Seconds(most=86_400.0), "age up to which messages of a topic are kept", fixed=True
+    # What holds for a topic or room where no rule says otherwise.
+    capacity: int = setting(1_000, TOPIC_KEYS["capacity"], "messages that wait in a subscription", fixed=True)
+    capacity_bytes: int = setting(
+        1 * MIB, TOPIC_KEYS["capacity_bytes"], "bytes that wait in a subscription", fixed=True
     )
-    history_bytes: int = setting(8 * MIB, Size(), "bytes kept of a topic", fixed=True)
+    overflow: Overflow = setting(
+        "disconnect",
+        TOPIC_KEYS["overflow"],
+        "what happens to a subscriber that is further behind",
+        fixed=True,
+    )
+    history: int = setting(1_000, TOPIC_KEYS["history"], "messages kept of a topic", fixed=True)
+    history_seconds: float = setting(
+        300.0, TOPIC_KEYS["history_seconds"], "age up to which messages of a topic are kept", fixed=True
+    )
+    history_bytes: int = setting(8 * MIB, TOPIC_KEYS["history_bytes"], "bytes kept of a topic", fixed=True)
+    compress: bool = setting(
+        False, TOPIC_KEYS["compress"], "whether streams of a topic are compressed unasked", fixed=True
+    )
+
+    connection_queue: int = setting(
+        10_000, Count(), "messages that wait in all topics of a connection together", fixed=True
+    )
+    connection_bytes: int = setting(
+        4 * MIB, Size(), "bytes that wait in all topics of a connection together", fixed=True
+    )
+    replay_bytes: int = setting(16 * MIB, Size(), "bytes replayed on one resume", fixed=True)
+    idempotency_keys: int = setting(10_000, Count(), "idempotency keys kept", fixed=True)
+    idempotency_bytes: int = setting(
+        64 * MIB, Size(), "bytes kept of idempotency keys and their answers", fixed=True
+    )
 
     def __post_init__(self) -> None:
         for name, option in declared_options().items():
@@ -145,15 +166,58 @@ class Settings:
         """The settings of the environment alone, for a process whose command line is not ours."""
         return _settings_of(sources.read_environment(settable_options(stock=True), environ))
 
+    def topic_rule(self, name: str) -> TopicSettings:
+        """What holds for the topic `name`: its first matching rule, and the defaults for the rest."""
+        return settings_for(name, self.topic, self._topic_defaults())
+
+    def room_rule(self, name: str) -> TopicSettings:
+        """What holds for the room `name`; rooms are never compressed."""
+        return settings_for(name, self.room, self._room_defaults())
+
     def memory_ceiling(self) -> MemoryCeiling:
-        """What all connections and all topics can hold together: the sum of every bounded buffer."""
+        """What all connections and all topics can hold together: the sum of every bounded buffer.
+
+        Which rules will apply how often is not known, so that each topic counts as the largest.
+        """
+        # A connection either waits for messages or is read a body from.
+        per_connection = self.queue_bytes() + CONNECTION_OVERHEAD
+        per_topic = max(each.history_bytes for each in self._possible_settings())
         return MemoryCeiling(
-            max_connections=self.max_connections,
-            max_topics=self.max_topics,
-            # A connection either has a subscription or is read a body from.
-            per_connection=max(self.capacity_bytes, self.max_body) + CONNECTION_OVERHEAD,
-            per_topic=self.history_bytes,
+            (
+                Component("connections", self.max_connections, per_connection),
+                Component("encoders", self.max_connections, _largest_encoder()),
+                Component("history", self.max_topics, per_topic),
+                Component("idempotency", 1, self.idempotency_bytes),
+            )
         )
+
+    def queue_bytes(self) -> int:
+        """The most bytes that may wait for one connection in all its topics together, and the most that one
+        message may be reckoned at: as text and as the frame made of it.
+        """
+        waiting = max(each.capacity_bytes for each in self._possible_settings())
+        return max(self.connection_bytes, waiting, 2 * self.max_body + KIB)
+
+    def _possible_settings(self) -> list[TopicSettings]:
+        # Rooms are topics to the hub: they are among max_topics, and wait in the same queues.
+        return [
+            *possible_settings(self.topic, self._topic_defaults()),
+            *possible_settings(self.room, self._room_defaults()),
+        ]
+
+    def _topic_defaults(self) -> TopicSettings:
+        return TopicSettings(
+            capacity=self.capacity,
+            capacity_bytes=self.capacity_bytes,
+            overflow=self.overflow,
+            history=self.history,
+            history_bytes=self.history_bytes,
+            history_seconds=self.history_seconds,
+            compress=self.compress,
+        )
+
+    def _room_defaults(self) -> TopicSettings:
+        return replace(self._topic_defaults(), compress=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,23 +255,19 @@ class CommandLine:
             raise SystemExit(2) from error
 
     def describe(self) -> str:
-        """The effective settings, one a line with where each came from, and the memory ceiling."""
-        return "\n".join(
-            [
-                *(
-                    self._describe_one(name, option)
-                    for name, option in declared_options().items()
-                    if not option.stock
-                ),
-                "",
-                self.settings.memory_ceiling().describe(),
-            ]
-        )
+        """The effective settings, one a line with where each came from, and the memory ceiling.
+
+        Each rule has a line of its own.
+        """
+        options = declared_options().items()
+        shown = [self._describe_one(name, option) for name, option in options if not option.stock]
+        return "\n".join([*shown, "", self.settings.memory_ceiling().describe()])
 
     def _describe_one(self, name: str, option: Option) -> str:
         given = self.given.get(name)
         source = f"{given.where}, {given.name}" if given else "fixed" if option.fixed else "default"
-        return f"{name} = {option.show(getattr(self.settings, name))}  ({source})"
+        lines = option.show_lines(getattr(self.settings, name))
+        return "\n".join(f"{name} = {line}  ({source})" for line in lines)
 
 
 def declared_options() -> dict[str, Option]:
@@ -254,6 +314,13 @@ def _check_together(values: Mapping[str, Any], named: Callable[[str], str]) -> N
             "authentication yet: anyone who reaches it may publish and read. Bind a loopback address such as "
             "127.0.0.1:8000, or go on with --insecure (SLUICEWAY_INSECURE=1, insecure = true)"
         )
+    for name in ("topic", "room"):
+        if found := shadowed(values[name]):
+            rule, earlier = (Rule(TOPIC_KEYS).show(each) for each in found)
+            raise SettingsError(
+                f"{named(name)}: '{rule}' never applies: '{earlier}' before it takes every name that it "
+                "matches, and the first match wins"
+            )
 
 
 def _require_readable(file: str, name: str) -> None:
@@ -267,12 +334,9 @@ def _require_readable(file: str, name: str) -> None:
         raise SettingsError(f"{name}: '{path}' may not be read by this user; a readable PEM file is wanted")
 
 
-def _human(size: int) -> str:
-    """`size` bytes to three digits, for people."""
-    for unit, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}" if size < 1000 * factor else f"{size / factor:.0f} {unit}"
-    return f"{size} bytes"
+def _largest_encoder() -> int:
+    # Every client may ask for compression, and for the coding that takes most.
+    return max(coding.state_bytes for coding in offered_codings())
 
 
 def _version() -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from server.settings.kinds import Kind
+from server.settings.kinds import Kind, UnfitError, brief
 
 PREFIX = "SLUICEWAY_"
 
@@ -29,8 +29,9 @@ class SettingsError(ValueError):
 class Option:
     """What a field of `Settings` is, beside its name and type.
 
-    `repeatable` makes it a tuple of `kind`; `optional` lets it be None; `fixed` leaves it to Python alone,
-    `stock` to Python and to the environment of a stock ASGI server's process.
+    `repeatable` makes it a tuple of `kind`, in the environment parted by `separator`; `optional` lets it be
+    None; `fixed` leaves it to Python alone, `stock` to Python and to the environment of a stock ASGI
+    server's process.
     """
 
     kind: Kind
@@ -40,11 +41,19 @@ class Option:
     optional: bool = False
     fixed: bool = False
     stock: bool = False
+    separator: str = ","
 
     def show(self, value: object) -> str:
         """`value` as it could be given in the environment; `none` where there is none."""
+        return self.separator.join(self._show_each(value)) or "none"
+
+    def show_lines(self, value: object) -> list[str]:
+        """`show`, but values that are long enough for a separator of their own have a line of their own."""
+        return [self.show(value)] if self.separator == "," else self._show_each(value) or ["none"]
+
+    def _show_each(self, value: object) -> list[str]:
         values = value if isinstance(value, tuple) else () if value is None else (value,)
-        return ",".join(self.kind.show(each) for each in values) or "none"
+        return [self.kind.show(each) for each in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +74,10 @@ def setting(
     optional: bool = False,
     fixed: bool = False,
     stock: bool = False,
+    separator: str = ",",
 ) -> T:
     """A dataclass field with its `Option` in the metadata."""
-    option = Option(kind, help, default, repeatable, optional, fixed, stock)
+    option = Option(kind, help, default, repeatable, optional, fixed, stock, separator)
     return field(default=default, metadata={"option": option})
 
 
@@ -88,7 +98,7 @@ def check_value(option: Option, name: str, value: object) -> object:
     if not option.repeatable:
         return _accept(option, name, option.kind.check, value)
     if not isinstance(value, list | tuple):
-        raise SettingsError(f"{name}: {_brief(value)} is not an array, each of it {option.kind.wanted}")
+        raise SettingsError(f"{name}: {brief(value)} is not an array, each of it {option.kind.wanted}")
     return tuple(_accept(option, name, option.kind.check, each) for each in value)
 
 
@@ -108,7 +118,7 @@ def read_environment(options: Mapping[str, Option], environ: Mapping[str, str]) 
     readings = {}
     for variable_name, name in names.items():
         text = environ.get(variable_name, "").strip()
-        texts = text.split(",") if options[name].repeatable else [text]
+        texts = text.split(options[name].separator) if options[name].repeatable else [text]
         texts = [each.strip() for each in texts if each.strip()]
         if texts:
             value = _parse_all(options[name], variable_name, texts)
@@ -196,13 +206,10 @@ def _parse_all(option: Option, name: str, texts: Sequence[str]) -> object:
 def _accept(option: Option, name: str, read: Callable[[T], object], value: T) -> object:
     try:
         return read(value)
+    except UnfitError as error:
+        raise SettingsError(f"{name}: {brief(value)}: {error}") from error
     except ValueError as error:
-        raise SettingsError(f"{name}: {_brief(value)} is not {option.kind.wanted}") from error
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else text[:99] + "…"
+        raise SettingsError(f"{name}: {brief(value)} is not {option.kind.wanted}") from error
 
 
 def _refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> None:

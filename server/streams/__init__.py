@@ -1,11 +1,13 @@
 """HTTP response bodies that stream, and what keeps them alive."""
 
+from .compression import CompressedStream, compressed
 from .events import EventServices, EventStream, closing_event, refused_events
 from .forms import shown_gap
 from .heartbeats import Heartbeats
 from .responses import PulledBody, PulledRequest, StreamBody, StreamingConnection
 
 __all__ = [
+    "CompressedStream",
     "EventServices",
     "EventStream",
     "Heartbeats",
@@ -14,6 +16,7 @@ __all__ = [
     "StreamBody",
     "StreamingConnection",
     "closing_event",
+    "compressed",
     "refused_events",
     "shown_gap",
 ]

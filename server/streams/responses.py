@@ -41,6 +41,17 @@ class PulledBody(TrioBody):
     receive: Receive
     _ended = False
 
+    def __init__(
+        self,
+        expected_content_length: int | None,  # noqa: ARG002 - of its base
+        max_content_length: int | None,
+    ) -> None:
+        # Not its base's: that makes a buffer and two events, for a body that is pushed.
+        self._max_content_length = max_content_length
+
+    def clear(self) -> None:
+        """Nothing: no body is kept."""
+
     def __aiter__(self) -> Self:
         return self
 

@@ -4,7 +4,7 @@ deadline, drain.
 
 from .connection import Connection, ConnectionEndedError
 from .drain import DrainGate
-from .http import RunStream
+from .http import STREAM_HEADERS, RunStream
 from .hypercorn import AsgiApp, AsgiMessage
 from .listeners import open_listeners, raise_descriptor_limit
 from .reading import BodyReadError, HttpOptions
@@ -13,6 +13,7 @@ from .websocket import Acceptance, WebSocketDoor, offered_subprotocols
 from .writes import ByteStream, Framing, OrderedStream, Sent
 
 __all__ = [
+    "STREAM_HEADERS",
     "Acceptance",
     "AsgiApp",
     "AsgiMessage",

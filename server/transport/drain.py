@@ -8,8 +8,8 @@ streams one after another, so that their clients do not come back all at once.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from types import TracebackType
 
 import trio
 
@@ -60,25 +60,42 @@ class IdleConnections:
         self._scopes: set[trio.CancelScope] = set()
         self._closed = False
 
-    @contextmanager
-    def scope(self, deadline: float) -> Iterator[None]:
-        """Around the wait for a request: left early at `deadline` (Trio's clock) or when idle connections are
-        closed.
+    def scope(self, deadline: float) -> _IdleScope:
+        """A context manager around the wait for a request.
+
+        It is left early at `deadline` (Trio's clock) or when idle connections are closed.
         """
-        with trio.CancelScope(deadline=deadline) as scope:
-            if self._closed:
-                scope.cancel()
-            self._scopes.add(scope)
-            try:
-                yield
-            finally:
-                self._scopes.discard(scope)
+        return _IdleScope(self, deadline)
 
     def close(self) -> None:
         """End every idle connection, and from now on each one that becomes idle."""
         self._closed = True
         for scope in self._scopes:
             scope.cancel()
+
+
+class _IdleScope:
+    # A class, as a generator would cost each request several times as much.
+    __slots__ = ("_idle", "_scope")
+
+    def __init__(self, idle: IdleConnections, deadline: float) -> None:
+        self._idle = idle
+        self._scope = trio.CancelScope(deadline=deadline)
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+        if self._idle._closed:
+            self._scope.cancel()
+        self._idle._scopes.add(self._scope)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._idle._scopes.discard(self._scope)
+        return self._scope.__exit__(exc_type, error, traceback)
 
 
 async def spread_ends(streams: Iterable[OpenStream], drain_seconds: float) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import select
 from collections.abc import Awaitable, Callable
-from typing import Self
+from types import TracebackType
+from typing import Self, TypeGuard
 
 import trio
 
@@ -28,7 +29,7 @@ class Hangups:
 
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
-        self._callbacks: dict[int, Callable[[], object]] = {}
+        self._scopes: dict[int, trio.CancelScope] = {}
 
     def __enter__(self) -> Self:
         if hasattr(select, "epoll"):
@@ -48,42 +49,72 @@ class Hangups:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for descriptor, _ in self._epoll.poll(0, _EVENTS_A_PASS):
-                # Edge-triggered: said once.  One that left `run_until` in this very pass is in the list and
+                # Edge-triggered: said once.  One that left its `watch` in this very pass is in the list and
                 # not in the table.
-                callback = self._callbacks.get(descriptor)
-                if callback is not None:
-                    callback()
+                scope = self._scopes.get(descriptor)
+                if scope is not None:
+                    scope.cancel()
             await trio.lowlevel.checkpoint()
 
-    async def run_until(self, stream: trio.abc.Stream, work: Callable[[], Awaitable[object]]) -> bool:
-        """Await `work`, cancelled when the peer of `stream` hangs up.  True where it came to its own end."""
-        if isinstance(stream, TcpStream) and self._epoll is not None:
-            return await self._run_watched(stream, self._epoll, work)
-        done = False
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_discard_until_hangup, stream, nursery.cancel_scope)
-            await work()
-            done = True
-            nursery.cancel_scope.cancel()
-        return done
+    def can_watch(self, stream: trio.abc.Stream) -> TypeGuard[TcpStream]:
+        """Whether `watch` may be called for `stream`."""
+        return self._epoll is not None and isinstance(stream, TcpStream)
 
-    async def _run_watched(
-        self, stream: TcpStream, epoll: select.epoll, work: Callable[[], Awaitable[object]]
+    def watch(self, stream: TcpStream) -> _Watch:
+        """A context manager that yields a cancel scope, cancelled when the peer of `stream` hangs up.
+
+        It is no coroutine around the stream's work, which would have to be kept for as long.
+        """
+        return _Watch(self, stream)
+
+    def _add(self, descriptor: int, scope: trio.CancelScope) -> None:
+        assert self._epoll is not None
+        self._scopes[descriptor] = scope
+        self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
+
+    def _remove(self, descriptor: int, scope: trio.CancelScope, *, closed: bool) -> None:
+        # A closed descriptor has left the epoll by itself, and its number may be another's by now.
+        if self._scopes.get(descriptor) is scope:
+            del self._scopes[descriptor]
+        if not closed and self._epoll is not None:
+            self._epoll.unregister(descriptor)
+
+
+class _Watch:
+    __slots__ = ("_descriptor", "_hangups", "_scope", "_stream")
+
+    def __init__(self, hangups: Hangups, stream: TcpStream) -> None:
+        self._hangups = hangups
+        self._stream = stream
+        self._descriptor = stream.fileno()
+        self._scope = trio.CancelScope()
+
+    def __enter__(self) -> trio.CancelScope:
+        self._hangups._add(self._descriptor, self._scope)
+        return self._scope.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> bool:
-        descriptor = stream.fileno()
-        with trio.CancelScope() as scope:
-            callback = self._callbacks[descriptor] = scope.cancel
-            try:
-                epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
-                await work()
-                return True
-            finally:
-                # A closed descriptor has left the epoll by itself, and its number may be another's by now.
-                if self._callbacks.get(descriptor) is callback:
-                    del self._callbacks[descriptor]
-                if stream.fileno() != -1:
-                    epoll.unregister(descriptor)
-        return False
+        self._hangups._remove(self._descriptor, self._scope, closed=self._stream.fileno() == -1)
+        return self._scope.__exit__(exc_type, error, traceback)
+
+
+async def read_until_hangup(stream: trio.abc.Stream, work: Callable[[], Awaitable[object]]) -> bool:
+    """Await `work`, cancelled when the peer of `stream`, which cannot be watched, hangs up.
+
+    True where it came to its own end.
+    """
+    done = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_discard_until_hangup, stream, nursery.cancel_scope)
+        await work()
+        done = True
+        nursery.cancel_scope.cancel()
+    return done
 
 
 async def _discard_until_hangup(stream: trio.abc.Stream, scope: trio.CancelScope) -> None:

@@ -64,6 +64,9 @@ OnAnswer = Callable[[RequestHead | None, int, float], object]
 complete.
 """
 
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Vary": "Accept"}
+"""What every answer that is a stream carries, so that no proxy stores, compresses or holds it back."""
+
 EarlyHeaders = Callable[[RequestHead], Mapping[str, str]]
 """What an answer without the app has to carry for this request all the same, as CORS headers."""
 
@@ -99,19 +102,10 @@ class HttpConnection:
         self._local = local
         self._secure = secure
         self._tasks = InlineTasks()
-        self._protocol = ResponseWriter(
-            cast("AppWrapper", app),  # never called by Hypercorn here: `InlineTasks` starts nothing
-            config,
-            context,
-            self._tasks,
-            ConnectionState({}),
-            secure,
-            peer,
-            local,
-            self._protocol_send,
-        )
+        self._context = context
         self._reader = RequestReader(stream, idle, options)
-        self._h11 = self._protocol.connection = self._reader.h11
+        self._h11 = self._reader.h11
+        self._protocol = ResponseWriter(config, self._h11, self._protocol_send)
         self._on_answer = on_answer
         self._early_headers = early_headers
         self._head: RequestHead | None = None
@@ -139,6 +133,11 @@ class HttpConnection:
         except RefusedError as refused:
             await self._refuse(refused.problem)
             return None
+        finally:
+            # These refer back to here, in circles: without this they would stay until a garbage collection,
+            # behind each stream that has been handed over.
+            self._tasks.clear()
+            self._protocol.clear()
 
     # Answering
 
@@ -152,7 +151,7 @@ class HttpConnection:
         if isinstance(refusal, Problem):
             raise RefusedError(refusal)
         if refusal is not None:
-            await self._answer_early(200, sse.CONTENT_TYPE, refusal, {})
+            await self._answer_early(200, sse.CONTENT_TYPE, refusal, STREAM_HEADERS)
             return False
         if is_websocket_upgrade(head) and request.http_version == b"1.1":
             self._accept_websocket(head)
@@ -181,9 +180,9 @@ class HttpConnection:
 
     async def _run_app(self, request: h11.Request, head: RequestHead) -> None:
         http = HTTPStream(
-            self._protocol.app,
+            cast("AppWrapper", self._app),  # never called by Hypercorn here: `InlineTasks` starts nothing
             self._config,
-            self._protocol.context,
+            self._context,
             self._tasks,
             self._secure,
             self._peer,
@@ -254,7 +253,8 @@ class HttpConnection:
             await self._stream.send_all(event.data)
 
     async def _refuse(self, problem: Problem) -> None:
-        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), problem.headers)
+        headers = {"Cache-Control": "no-store", **problem.headers}
+        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), headers)
 
     async def _answer_early(
         self, status: int, content_type: str, body: bytes, headers: Mapping[str, str]
@@ -262,15 +262,16 @@ class HttpConnection:
         """Answer without the app, and for the last time on this connection."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        all_headers = {**(self._early_headers(self._head) if self._head else {}), **headers}
+        # Two lists, since both may have a Vary.
+        all_headers = [*headers.items(), *(self._early_headers(self._head).items() if self._head else ())]
         response = h11.Response(
             status_code=status,
             headers=[
                 (b"content-type", content_type.encode()),
                 (b"content-length", b"%d" % len(body)),
-                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
                 (b"connection", b"close"),
-                *((name.encode(), value.encode()) for name, value in all_headers.items()),
+                *((name.encode(), value.encode()) for name, value in all_headers),
                 *self._config.response_headers("h11"),
             ],
         )

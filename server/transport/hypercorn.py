@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Self, cast
 
+import h11
 from hypercorn.config import Config
-from hypercorn.protocol.events import Event, Response
+from hypercorn.events import Event
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol
 
 AsgiMessage = MutableMapping[str, Any]
@@ -54,6 +57,11 @@ class InlineTasks:
         self.send = send
         return _drop
 
+    def clear(self) -> None:
+        """Let go of the last request."""
+        self.scope = {}
+        self.send = _drop
+
     def spawn(self, _func: object, *_args: object) -> None:
         raise AssertionError("Hypercorn's HTTP/1.1 streams start no tasks")
 
@@ -67,11 +75,26 @@ class ResponseWriter(H11Protocol):
 
     status = 0
     """Of the answer under way."""
+    keep_alive_requests = 0
 
-    async def stream_send(self, event: Event) -> None:
+    def __init__(
+        self, config: Config, connection: h11.Connection, send: Callable[[Event], Awaitable[None]]
+    ) -> None:
+        # Not its base's: that makes a parser and an event for the reading half.
+        self.config = config
+        self.connection = connection
+        self.send = send
+        self.stream = None
+
+    async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, Response):
             self.status = event.status_code
         await super().stream_send(event)
+
+    def clear(self) -> None:
+        """Let go of the last answer, and of the way out."""
+        self.stream = None
+        self.send = _drop
 
     async def _maybe_recycle(self) -> None:
         # Called inside the app's last send.  Whether the connection can go on is decided once the app has

@@ -18,7 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from ..lifecycle import CloseReason, Registry, RequestHead
 from .drain import DrainGate, IdleConnections, spread_ends
-from .hangups import Hangups
+from .hangups import Hangups, read_until_hangup
 from .http import Door, EarlyHeaders, HttpConnection, OnAnswer, Takeover
 from .hypercorn import AsgiApp, hypercorn_config
 from .linger import linger
@@ -157,11 +157,10 @@ class ConnectionServer:
     ) -> None:
         tcp = TcpStream(sock, self._options.write_deadline)
         try:
-            local = sock.getsockname()[:2]
             stream: trio.abc.Stream = tcp
             if tls is not None:
                 stream = trio.SSLStream(tcp, tls, server_side=True, https_compatible=True)
-            await self.serve_stream(stream, peer, local, full=full)
+            await self.serve_stream(stream, peer, sock.getsockname()[:2], full=full)
         finally:
             tcp.close()
             self._registry.connections["http"] -= 1
@@ -181,7 +180,31 @@ class ConnectionServer:
         """
         ordered = OrderedStream(stream)
         try:
-            await self._serve_guarded(ordered, peer, local, full)
+            if isinstance(stream, trio.SSLStream) and not await _shake_hands(stream):
+                return
+            takeover = await self._serve_requests(ordered, peer, local, full)
+            # What took the connection over may run for hours, and does so in this very frame: each coroutine
+            # around it, and each thing that they hold, is memory of an idle subscriber.
+            del peer, local
+            if takeover is None:
+                pass
+            elif takeover.is_websocket:
+                running = takeover.run(ordered)
+                del takeover
+                with self._registry.upgraded():
+                    await running
+            else:
+                if self._hangups.can_watch(stream):
+                    with self._hangups.watch(stream) as scope:
+                        await takeover.run(ordered)
+                    whole = not scope.cancelled_caught
+                else:
+                    whole = await read_until_hangup(stream, partial(takeover.run, ordered))
+                if not whole:
+                    return
+                # Also for the sake of a head that is still held back, where the stream was empty.
+                await ordered.send_all(b"0\r\n\r\n" if ordered.framing is Framing.CHUNKED else b"")
+            await linger(ordered)
         except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
             _log.debug("a connection broke: %s", gone.exceptions[0])
         except* Exception:  # noqa: BLE001 - the guard: it ends this connection and no other
@@ -190,21 +213,14 @@ class ConnectionServer:
         finally:
             ordered.mark_broken()
 
-    async def _serve_guarded(
+    async def _serve_requests(
         self,
         ordered: OrderedStream,
         peer: tuple[str, int] | None,
         local: tuple[str, int] | None,
         full: bool,
-    ) -> None:
-        stream = ordered.stream
-        secure = isinstance(stream, trio.SSLStream)
-        if isinstance(stream, trio.SSLStream):
-            with trio.move_on_after(TLS_HANDSHAKE_SECONDS) as scope:
-                await stream.do_handshake()
-            if scope.cancelled_caught:
-                return
-        takeover = await HttpConnection(
+    ) -> Takeover | None:
+        return await HttpConnection(
             self._app,
             ordered,
             door=self._door_when_full if full else self._door,
@@ -217,30 +233,14 @@ class ConnectionServer:
             context=self._context,
             peer=peer,
             local=local,
-            secure=secure,
+            secure=isinstance(ordered.stream, trio.SSLStream),
         ).serve()
-        if takeover is not None and not await self._run_takeover(ordered, takeover):
-            return
-        await linger(ordered)
 
-    async def _run_takeover(self, ordered: OrderedStream, takeover: Takeover) -> bool:
-        """Run what is the connection's only content now.  True where it came to its own end."""
-        stream, run = ordered.stream, takeover.run
-        if takeover.is_websocket:
-            connections = self._registry.connections
-            connections["http"] -= 1
-            connections["websocket"] += 1
-            try:
-                await run(ordered)
-            finally:
-                connections["websocket"] -= 1
-                connections["http"] += 1
-            return True
-        done = await self._hangups.run_until(stream, partial(run, ordered))
-        if done:
-            # Also for the sake of a head that is still held back, where the stream was empty.
-            await ordered.send_all(b"0\r\n\r\n" if ordered.framing is Framing.CHUNKED else b"")
-        return done
+
+async def _shake_hands(stream: trio.SSLStream[trio.abc.Stream]) -> bool:
+    with trio.move_on_after(TLS_HANDSHAKE_SECONDS) as scope:
+        await stream.do_handshake()
+    return not scope.cancelled_caught
 
 
 def _no_headers(_: RequestHead) -> Mapping[str, str]:

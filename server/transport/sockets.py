@@ -88,12 +88,14 @@ class TcpStream(trio.abc.HalfCloseableStream):
             try:
                 data = self._sock.recv(max_bytes or 65536)
             except BlockingIOError:
-                await self._wait(trio.lowlevel.wait_readable)
+                # Waited for below: in here, the error and its traceback would be kept for as long.
+                pass
             except OSError as error:
                 raise _translated(error) from error
             else:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
+            await self._wait(trio.lowlevel.wait_readable)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`.

@@ -8,11 +8,13 @@ closes.  Between it and the socket stands `_Wire`, which
   come with the head);
 - lets nothing follow a close frame, whoever sends, and ends the reading once nothing can be written: its
   reader would wait for more with nobody told;
-- joins the fragments of an unfinished message, of which it keeps one piece each, also of the empty ones;
+- joins the pieces of an unfinished message, of which it keeps one for each read and each fragment, also the
+  empty ones;
 - names the close codes that it sends by itself with our own words.
 
-Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`, and
-that each call of the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
+Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`,
+`_wsproto`, whose inner `Connection` does all that is asked of it after the handshake, and that each call of
+the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
 """
 
 from __future__ import annotations
@@ -94,16 +96,12 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
         trio.BrokenResourceError: the peer went away in the middle of a write.
     """
     wire = _Wire(stream, _handshake_bytes(head, accept.subprotocol), early)
+    # What follows may take hours, and has no use for them.
+    del head, early
     try:
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(HANDSHAKE_SECONDS) as handshake:
-                request = await trio_websocket.wrap_server_stream(
-                    nursery,
-                    wire,
-                    max_message_size=accept.max_message,
-                    receive_buffer_size=RECEIVE_BYTES,
-                )
-                websocket = await request.accept(subprotocol=accept.subprotocol)
+                websocket = await _shake_hands(nursery, wire, accept)
             if handshake.cancelled_caught:
                 raise trio.BrokenResourceError("the client did not take the answer to its handshake")
             wire.open(websocket)
@@ -116,6 +114,21 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
         # answer a ping, and a write of its own can find the connection gone.  Both mean what `receive` says:
         # it is over.
         stream.mark_broken()
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, wire: _Wire, accept: Acceptance
+) -> trio_websocket.WebSocketConnection:
+    request = await trio_websocket.wrap_server_stream(
+        nursery, wire, max_message_size=accept.max_message, receive_buffer_size=RECEIVE_BYTES
+    )
+    websocket = await request.accept(subprotocol=accept.subprotocol)
+    # wsproto's two halves, handshake and frames, look the same to trio-websocket.  The first is done with;
+    # its parser and the request in it would be kept as long as the connection.
+    established = websocket._wsproto.connection
+    assert established is not None
+    websocket._wsproto = established  # type: ignore[assignment]  # of another class, with the same methods
+    return websocket
 
 
 class WebSocketConnection:
@@ -190,7 +203,8 @@ class _Wire(trio.abc.Stream):
         self.last_heard = trio.current_time()
         self._handshake = handshake
         self._early = early
-        self._opened = trio.Event()
+        # None once it has been: an event is for those that wait.
+        self._opening: trio.Event | None = trio.Event()
         self._closed = False
         self._websocket: trio_websocket.WebSocketConnection | None = None
         self._parts: list[str | bytes] = []
@@ -199,14 +213,17 @@ class _Wire(trio.abc.Stream):
     def open(self, websocket: trio_websocket.WebSocketConnection) -> None:
         """The handshake has been answered: let what the client sent go through."""
         self._websocket = websocket
-        self._opened.set()
+        if self._opening is not None:
+            self._opening.set()
+            self._opening = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._handshake:
             await trio.lowlevel.checkpoint()
             handshake, self._handshake = self._handshake, b""
             return handshake
-        await self._opened.wait()
+        if self._opening is not None:
+            await self._opening.wait()
         if self._closed:
             raise trio.ClosedResourceError("the connection has been closed")
         if self._early:
@@ -227,7 +244,7 @@ class _Wire(trio.abc.Stream):
             return
         frame = bytes(data)
         try:
-            if self._opened.is_set() and is_close_frame(frame):
+            if self._opening is None and is_close_frame(frame):
                 await self.send_close(_in_our_words(frame))
             else:
                 await self.ordered.send_all(frame)
@@ -253,7 +270,7 @@ class _Wire(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def _join_fragments(self) -> None:
-        """Make one piece of what the last read brought of a message, and none where it is empty."""
+        """Put what the last read brought of a message to what is there of it."""
         assert self._websocket is not None
         parts = self._websocket._message_parts
         if parts is not self._parts:
@@ -261,7 +278,12 @@ class _Wire(trio.abc.Stream):
         new = parts[self._joined :]
         if new:
             whole = new[0][:0].join(new)  # type: ignore[arg-type]  # all text or all bytes
-            parts[self._joined :] = [whole] if whole else []
+            del parts[self._joined :]
+            # Each piece stays longer than the next, so they are few, and none is copied often.
+            while whole and parts and len(parts[-1]) <= len(whole):
+                whole = parts.pop() + whole  # type: ignore[operator]
+            if whole:
+                parts.append(whole)
             self._joined = len(parts)
 
 

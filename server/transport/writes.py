@@ -69,7 +69,7 @@ class ByteStream(Protocol):
 class OrderedStream:
     """The ordered writes of one connection, over TCP, TLS or, in tests, memory."""
 
-    __slots__ = ("_broken", "_lock", "_rest", "_send_nowait", "_stream", "_writers", "bytes_sent", "framing")
+    __slots__ = ("_broken", "_queue", "_rest", "_send_nowait", "_stream", "_writers", "bytes_sent", "framing")
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -77,8 +77,10 @@ class OrderedStream:
         self._send_nowait: Callable[[bytes], int] = (
             stream.send_nowait if isinstance(stream, TcpStream) else _never_now
         )
-        self._lock = trio.Lock()
         self._writers = 0
+        """Calls of `send_all` that write or wait; the first of them writes."""
+        # Only where calls met: most connections have one writer at a time, and would keep it for nothing.
+        self._queue: trio.lowlevel.ParkingLot | None = None
         self._rest = b""
         self._broken = False
         self.bytes_sent = 0
@@ -127,23 +129,37 @@ class OrderedStream:
         """
         if self._broken:
             _raise_broken()
-        # Counted before the first checkpoint: from here on `try_send` must not overtake.
+        # Nothing has been sent yet: a cancellation up to here breaks nothing.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        # Counted before the first wait: from here on `try_send` must not overtake.
         self._writers += 1
+        if self._writers > 1:
+            await self._wait_turn()
         try:
-            async with self._lock:
-                if self._broken:
-                    _raise_broken()
-                rest, self._rest = self._rest, b""
-                if rest:
-                    data = rest + data
-                try:
-                    await self._stream.send_all(data)
-                except BaseException:
-                    self.mark_broken()
-                    raise
-                self.bytes_sent += len(data)
+            if self._broken:
+                _raise_broken()
+            rest, self._rest = self._rest, b""
+            if rest:
+                data = rest + data
+            try:
+                await self._stream.send_all(data)
+            except BaseException:
+                self.mark_broken()
+                raise
+            self.bytes_sent += len(data)
         finally:
             self._writers -= 1
+            if self._queue is not None:
+                self._queue.unpark()
+
+    async def _wait_turn(self) -> None:
+        if self._queue is None:
+            self._queue = trio.lowlevel.ParkingLot()
+        try:
+            await self._queue.park()
+        except BaseException:
+            self._writers -= 1
+            raise
 
     def mark_broken(self) -> None:
         """Let nothing more be sent, as after a close frame or when the connection is being torn down."""

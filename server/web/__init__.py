@@ -4,18 +4,22 @@ from .answers import refuse_events
 from .doors import install_doors, install_error_handlers
 from .events import events_blueprint
 from .handshakes import websocket_door
+from .idempotency import IdempotencyKeys, IdempotencyLimits
 from .operations import operations_blueprint
 from .pages import pages_blueprint
+from .publishing import publishing_blueprint
 from .rooms import rooms_blueprint
-from .topics import TopicOptions, topics_blueprint
+from .topics import topics_blueprint
 
 __all__ = [
-    "TopicOptions",
+    "IdempotencyKeys",
+    "IdempotencyLimits",
     "events_blueprint",
     "install_doors",
     "install_error_handlers",
     "operations_blueprint",
     "pages_blueprint",
+    "publishing_blueprint",
     "refuse_events",
     "rooms_blueprint",
     "topics_blueprint",

@@ -12,18 +12,28 @@ from ..hub import After, Cursor, Earliest, Live, Rewind, Selection, Start, Topic
 from ..lifecycle import CloseReason, RequestHead
 from ..streams import EventServices, EventStream
 from ..wire import sse
+from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
-from .answers import event_stream, refuse_events, refused_response
-from .requests import check_name, head_of, one_of, queries_of, query_of, whole_number
+from .answers import compressed_event_stream, event_stream, refuse_events, refused_response
+from .requests import (
+    check_name,
+    coding_of,
+    compression_asked,
+    head_of,
+    one_of,
+    queries_of,
+    query_of,
+    whole_number,
+)
 
 MAX_ENTRIES = 64
 """Topics and patterns that one connection may ask for."""
 
-_PARAMETERS = frozenset({"last_event_id", "heartbeat", "rewind", "envelope"})
+_PARAMETERS = frozenset({"last_event_id", "heartbeat", "rewind", "envelope", "compress"})
 
 
-def events_blueprint(services: EventServices) -> Blueprint:
-    """The routes of event streams."""
+def events_blueprint(services: EventServices, codings: Sequence[Coding]) -> Blueprint:
+    """The routes of event streams, compressed where asked with one of `codings`, best first."""
     blueprint = Blueprint("events", __name__)
 
     @blueprint.get("/topics/<topic>/events")
@@ -32,23 +42,32 @@ def events_blueprint(services: EventServices) -> Blueprint:
         head = head_of(request)
         query = query_of(head, _PARAMETERS)
         envelope = one_of(query, "envelope", ("0", "1")) == "1"
-        return _open(services, head, Selection((topic,)), query, envelope=envelope)
+        return _open(services, codings, head, Selection((topic,)), query, envelope=envelope)
 
     @blueprint.get("/events")
     async def subscribe_to_many() -> Response:
         head = head_of(request)
         query, entries = queries_of(head, _PARAMETERS, "topic")
         one_of(query, "envelope", ("1",))
-        return _open(services, head, _selection(entries), query, envelope=True)
+        return _open(services, codings, head, _selection(entries), query, envelope=True)
 
     return blueprint
 
 
 def _open(
-    services: EventServices, head: RequestHead, selection: Selection, query: dict[str, str], *, envelope: bool
+    services: EventServices,
+    codings: Sequence[Coding],
+    head: RequestHead,
+    selection: Selection,
+    query: dict[str, str],
+    *,
+    envelope: bool,
 ) -> Response:
     visible_heartbeat = one_of(query, "heartbeat", ("comment", "event")) == "event"
     start = _start(head, query)
+    hub = services.hub
+    compress = compression_asked(query, default=any(hub.rules(name).compress for name in selection.names))
+    coding = coding_of(head, codings) if compress else None
     _check_accepts_events(head)
     if services.gate.draining:
         detail = "The server is shutting down."
@@ -57,12 +76,12 @@ def _open(
         )
     try:
         if head.method != "HEAD":
-            services.hub.admit(*selection.names)
+            hub.admit(*selection.names)
     except TopicsFullError:
         detail = "As many topics are in use as this server allows."
         return refused_response(refuse_events(head, "topics_full", detail, CloseReason.LIMIT, services.gate))
     stream = EventStream(services, head.without_headers(), selection, start, envelope, visible_heartbeat)
-    return event_stream(stream.run)
+    return compressed_event_stream(stream.run, coding) if compress else event_stream(stream.run)
 
 
 def _selection(entries: Sequence[str]) -> Selection:

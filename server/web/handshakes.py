@@ -7,9 +7,8 @@ from urllib.parse import parse_qs, unquote
 
 from ..hub import TopicsFullError
 from ..lifecycle import RequestHead
-from ..rooms import Membership, RoomServices, run_echo
+from ..rooms import ROOM_TOPIC_PREFIX, Membership, RoomServices, run_echo
 from ..rooms.echo import MAX_MESSAGE as ECHO_MAX_MESSAGE
-from ..rooms.room import TOPIC_PREFIX
 from ..security import OriginRules, check_host, is_origin_allowed
 from ..transport import Acceptance, WebSocketDoor, offered_subprotocols
 from ..wire.problem import Problem, ProblemError
@@ -18,6 +17,10 @@ from .requests import check_name
 
 DEFAULT_NAME = "guest"
 MAX_NAME = 64
+_UNPRINTABLE_IN_NAMES = str.maketrans("", "", "\u200c\u200d\u3000")
+"""What Python does not call printable and names are written with: the joiners of Persian, of Indic scripts
+and of emoji, and the space of Chinese and Japanese.
+"""
 
 
 def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) -> WebSocketDoor:
@@ -29,16 +32,16 @@ def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) ->
             return problem
         if not is_origin_allowed(head, rules):
             return Problem("origin_foreign", "Pages of that origin may not do this. See --allow-origin.")
-        path = unquote(head.path)
-        if echo and path == "/echo":
+        # Parted before it is decoded, as the routes do: an escaped slash is part of a name.
+        parent, _, name = (unquote(part) for part in head.path.rpartition("/"))
+        if echo and (parent, name) == ("", "echo"):
             return Acceptance(
                 partial(run_echo, services.registry, head.without_headers()), max_message=ECHO_MAX_MESSAGE
             )
-        parent, _, room = path.rpartition("/")
         if parent != "/rooms":
             return Problem("path_unknown", "There is no WebSocket at this path.")
         try:
-            return _accept_member(head, check_name(room), services)
+            return _accept_member(head, check_name(name), services)
         except ProblemError as error:
             return error.problem
 
@@ -51,7 +54,7 @@ def _accept_member(head: RequestHead, room: str, services: RoomServices) -> Acce
     membership = Membership(services, head.without_headers(), room, _name_of(head))
     subprotocol = _subprotocol_of(head)
     try:
-        services.hub.admit(TOPIC_PREFIX + room)
+        services.hub.admit(ROOM_TOPIC_PREFIX + room)
     except TopicsFullError:
         return Problem("topics_full", "As many rooms are in use as this server allows.")
     return Acceptance(membership.run, subprotocol, MAX_FRAME)
@@ -63,9 +66,16 @@ def _name_of(head: RequestHead) -> str:
     except ValueError:
         raise ProblemError("query_invalid", "The query is not UTF-8, or has too many parameters.") from None
     (name, *others) = query.get("name", [DEFAULT_NAME])
-    if others or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise ProblemError("query_invalid", f"name has 1 to {MAX_NAME} printable characters.")
+    if others or len(name) > MAX_NAME or not _is_readable(name):
+        raise ProblemError(
+            "query_invalid", f"name has 1 to {MAX_NAME} printable characters, and not spaces alone."
+        )
     return name
+
+
+def _is_readable(name: str) -> bool:
+    plain = name.translate(_UNPRINTABLE_IN_NAMES)
+    return plain.isprintable() and bool(plain.strip())
 
 
 def _subprotocol_of(head: RequestHead) -> str | None:

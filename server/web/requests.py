@@ -6,6 +6,7 @@ Everything here either returns a checked value or raises the `ProblemError` that
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,7 @@ from quart import Request
 from ..lifecycle import RequestHead
 from ..streams import PulledRequest
 from ..wire import json_text
+from ..wire.content_coding import Coding, UnacceptableError, negotiate
 from ..wire.problem import ProblemError
 
 MAX_PAGE = 1000
@@ -129,6 +131,36 @@ def whole_number(query: dict[str, str], name: str, default: int, *, least: int, 
     return int(text)
 
 
+def compression_asked(query: dict[str, str], *, default: bool) -> bool:
+    """Whether the stream is to be compressed where the client can take it: as `compress` says, else
+    `default`.
+
+    Raises:
+        ProblemError: `query_invalid`.
+    """
+    match query.get("compress"):
+        case None:
+            return default
+        case "0" | "1" as asked:
+            return asked == "1"
+        case _:
+            raise ProblemError("query_invalid", "compress is 0 or 1.")
+
+
+def coding_of(head: RequestHead, codings: Sequence[Coding]) -> Coding | None:
+    """The one of `codings` that the client likes best, None for none (identity).
+
+    Raises:
+        ProblemError: `form_unacceptable`.
+    """
+    values = list(head.header_values("accept-encoding"))
+    try:
+        return negotiate(", ".join(values), codings)
+    except UnacceptableError:
+        names = ", ".join(coding.name for coding in codings)
+        raise ProblemError("form_unacceptable", f"Available here: {names}, identity.") from None
+
+
 def content_type_of(head: RequestHead) -> tuple[str, str]:
     """Media type and charset of the body, lower case; the charset is UTF-8 where none is said.
 
@@ -162,7 +194,7 @@ def decode_json(body: bytes, type: type[_T]) -> _T:
     try:
         return json_text.decode(body, type)
     except json_text.MalformedError as error:
-        raise ProblemError("json_malformed", f"{str(error).capitalize()}.") from None
+        raise ProblemError("json_malformed", f"{error}.") from None
     except json_text.InvalidError as error:
         raise ProblemError(
             "body_invalid",

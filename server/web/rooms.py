@@ -7,10 +7,10 @@ from typing import Annotated
 import msgspec
 from quart import Blueprint, Response, request
 
-from ..hub import TopicsFullError
 from ..rooms import RoomInfo, RoomServices, server_draft
 from ..wire.problem import ProblemError
-from .answers import json_response
+from .answers import Answer, json_answer, json_response, publish_or_refuse
+from .idempotency import IdempotencyKeys, agreed_key, key_of, keyed_request
 from .requests import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -29,9 +29,10 @@ class RoomPublication(msgspec.Struct, forbid_unknown_fields=True):
 
     data: msgspec.Raw
     label: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    idempotency_key: str | None = None
 
 
-def rooms_blueprint(services: RoomServices, max_body: int) -> Blueprint:
+def rooms_blueprint(services: RoomServices, keys: IdempotencyKeys, max_body: int) -> Blueprint:
     """The routes of `/rooms`."""
     blueprint = Blueprint("rooms", __name__)
     rooms, hub = services.rooms, services.hub
@@ -69,16 +70,23 @@ def rooms_blueprint(services: RoomServices, max_body: int) -> Blueprint:
         check_name(name)
         head = head_of(request)
         query_of(head, frozenset())
-        if content_type_of(head)[0] != "application/json":
+        media_type, _ = content_type_of(head)
+        if media_type != "application/json":
             raise ProblemError("type_unsupported", "Send application/json as Content-Type.")
-        publication = decode_json(await read_body(request, max_body), RoomPublication)
-        try:
-            (message,) = await hub.publish([server_draft(name, publication.data, publication.label)])
-        except TopicsFullError:
-            raise ProblemError("topics_full", "As many rooms are in use as this server allows.") from None
-        room = rooms.room(name)
-        count = len(room.members) if room else 0
-        return json_response({"room": name, "id": str(message.id), "member_count": count}, 201)
+        key = key_of(head)
+        body = await read_body(request, max_body)
+        publication = decode_json(body, RoomPublication)
+        draft = server_draft(name, publication.data, publication.label)
+
+        async def perform() -> Answer:
+            (message,) = await publish_or_refuse(hub, [draft])
+            room = rooms.room(name)
+            count = len(room.members) if room else 0
+            return json_answer({"room": name, "id": str(message.id), "member_count": count}, 201)
+
+        key = agreed_key(key, publication.idempotency_key)
+        keyed = keyed_request(request, key, media_type, body)
+        return (await keys.answer(keyed, perform)).response()
 
     return blueprint
 

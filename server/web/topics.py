@@ -1,75 +1,25 @@
-"""Topics over HTTP: publish, look, read what is kept, empty."""
+"""Topics over HTTP: look, read what is kept, empty.  Publishing and streams have modules of their own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated
 
 import msgspec
 from quart import Blueprint, Response, request
 
-from ..hub import Cursor, Draft, Excerpt, Message, TopicInfo, TopicsFullError
-from ..lifecycle import RequestHead
+from ..hub import Cursor, Excerpt, Message, TopicInfo
 from ..streams import EventServices, shown_gap
-from ..wire import json_text, sse
 from ..wire.problem import ProblemError
 from ..wire.times import rfc3339
 from .answers import json_response
-from .requests import (
-    DEFAULT_PAGE,
-    MAX_PAGE,
-    check_name,
-    content_type_of,
-    decode_json,
-    decode_text,
-    head_of,
-    query_of,
-    read_body,
-    whole_number,
-)
-
-RESERVED_EVENTS = frozenset({"gap", "closing", "heartbeat", "open", "error"})
-RESERVED_TOPICS = frozenset({"clock", "stats"})
-RETRY_MS = (500, 60_000)
-"""Between which a published reconnection time is clamped."""
-
-EventName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+from .batches import check_topic
+from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, head_of, query_of, whole_number
 
 
-class Publication(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a publish, as JSON."""
-
-    data: msgspec.Raw
-    event: EventName | None = None
-    retry: Annotated[int, msgspec.Meta(ge=0, le=2**31)] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TopicOptions:
-    """How long a body may be (bytes)."""
-
-    max_body: int
-
-
-def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprint:
+def topics_blueprint(services: EventServices) -> Blueprint:
     """The routes of `/topics`."""
     blueprint = Blueprint("topics", __name__)
     hub = services.hub
-
-    @blueprint.post("/topics/<topic>")
-    async def publish(topic: str) -> Response:
-        check_name(topic)
-        head = head_of(request)
-        query_of(head, frozenset())
-        _check_not_reserved(topic)
-        draft = await _read_draft(topic, head, options.max_body)
-        try:
-            (message,) = await hub.publish([draft])
-        except TopicsFullError:
-            raise _topics_full() from None
-        answer = {"topic": topic, "id": str(message.id), "subscribers": hub.watchers(topic)}
-        return json_response(answer, 201)
 
     @blueprint.get("/topics/<topic>")
     async def look(topic: str) -> Response:
@@ -82,12 +32,10 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
 
     @blueprint.delete("/topics/<topic>")
     async def purge(topic: str) -> Response:
-        check_name(topic)
+        check_topic(topic)
         query_of(head_of(request), frozenset())
-        _check_not_reserved(topic)
         if not hub.purge(topic):
             raise _unknown()
-        # With a body, if an empty one: Quart iterates over none with asyncio.
         return Response(b"", 204)
 
     @blueprint.get("/topics/<topic>/messages")
@@ -119,43 +67,6 @@ def topics_blueprint(services: EventServices, options: TopicOptions) -> Blueprin
         return json_response(answer)
 
     return blueprint
-
-
-async def _read_draft(topic: str, head: RequestHead, max_body: int) -> Draft:
-    media_type, charset = content_type_of(head)
-    if media_type not in ("application/json", "text/plain"):
-        raise ProblemError("type_unsupported", "Send application/json or text/plain as Content-Type.")
-    if charset not in ("utf-8", "utf8", "us-ascii"):
-        raise ProblemError("type_unsupported", "Send the body as UTF-8.")
-    body = await read_body(request, max_body)
-    if media_type == "text/plain":
-        return Draft(topic, decode_text(body), text=True)
-    publication = decode_json(body, Publication)
-    if publication.event is not None:
-        _check_event(publication.event)
-    retry = publication.retry
-    if retry is not None:
-        retry = min(max(retry, RETRY_MS[0]), RETRY_MS[1])
-    return Draft(topic, json_text.compact(publication.data), publication.event, retry)
-
-
-def _check_event(event: str) -> None:
-    if event in RESERVED_EVENTS:
-        detail = f"reserved: {', '.join(sorted(RESERVED_EVENTS))}"
-    elif not sse.is_field_text(event):
-        detail = "one line, without NUL"
-    else:
-        return
-    raise ProblemError(
-        "body_invalid",
-        "The event name cannot be used.",
-        errors=({"pointer": "/event", "detail": detail},),
-    )
-
-
-def _check_not_reserved(topic: str) -> None:
-    if topic in RESERVED_TOPICS:
-        raise ProblemError("topic_reserved", f"The topic {topic} is published by the server alone.")
 
 
 def _unknown() -> ProblemError:
@@ -197,10 +108,6 @@ def _shown_message(message: Message) -> dict[str, object]:
         "time": rfc3339(message.time),
     }
     return shown | {"text": True} if message.text else shown
-
-
-def _topics_full() -> ProblemError:
-    return ProblemError("topics_full", "As many topics are in use as this server allows.", Retry_After="5")
 
 
 def _shown(info: TopicInfo) -> dict[str, object]:

@@ -8,7 +8,7 @@ matter of the interpreter's stack.
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -25,7 +25,7 @@ _SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 class MalformedError(ValueError):
     """The bytes are not JSON, or not JSON as it is accepted here.
 
-    The message is fit to be shown to a client.
+    The message is a sentence without its full stop, fit to be shown to a client.
     """
 
 
@@ -50,15 +50,28 @@ def decode(text: bytes, type: type[_T]) -> _T:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        raise MalformedError(f"the text is not UTF-8 at byte {error.start}") from None
-    if _depth_exceeds(text, MAX_DEPTH):
-        raise MalformedError(f"arrays and objects are nested more than {MAX_DEPTH} deep")
-    try:
-        return msgspec.json.decode(text, type=type)
-    except msgspec.ValidationError as error:
-        raise InvalidError(*_explain(str(error))) from None
-    except (msgspec.DecodeError, RecursionError):
-        raise MalformedError("the text is not JSON") from None
+        raise MalformedError(f"The text is not UTF-8 at byte {error.start}") from None
+    return Decoder(type).decode(text)
+
+
+class Decoder(Generic[_T]):
+    """`decode` for many texts of one type, which are known to be UTF-8."""
+
+    __slots__ = ("_decode",)
+
+    def __init__(self, type: type[_T]) -> None:
+        self._decode = msgspec.json.Decoder(type).decode
+
+    def decode(self, text: bytes) -> _T:
+        """As the function of this name, but for the look at the encoding."""
+        if _depth_exceeds(text, MAX_DEPTH):
+            raise MalformedError(f"Arrays and objects are nested more than {MAX_DEPTH} deep")
+        try:
+            return self._decode(text)
+        except msgspec.ValidationError as error:
+            raise InvalidError(*_explain(str(error))) from None
+        except (msgspec.DecodeError, RecursionError):
+            raise MalformedError("The text is not JSON") from None
 
 
 def compact(text: bytes | msgspec.Raw) -> str:
@@ -67,7 +80,7 @@ def compact(text: bytes | msgspec.Raw) -> str:
     The three line separators that JSON may hold bare and that clients written with `str.splitlines` break at
     (U+0085, U+2028, U+2029) are escaped.
     """
-    return _without_separators(msgspec.json.format(bytes(text), indent=-1).decode())
+    return _without_separators(msgspec.json.format(text, indent=-1).decode())
 
 
 def encode(value: object) -> str:
@@ -84,7 +97,8 @@ def _without_separators(line: str) -> str:
 
 
 def _depth_exceeds(text: bytes, limit: int) -> bool:
-    if text.count(b"[") + text.count(b"{") <= limit:
+    # What is nested has a bracket at either end of each level.
+    if len(text) <= 2 * limit or text.count(b"[") + text.count(b"{") <= limit:
         return False
     depth = 0
     for bracket in _NOT_BRACKETS.sub(b"", _STRING.sub(b"", text)):

@@ -29,6 +29,7 @@ CODES: dict[str, Code] = {
     "json_malformed": Code(400, "The body is not JSON"),
     "text_malformed": Code(400, "The body is not UTF-8 text"),
     "body_incomplete": Code(400, "The body ended early"),
+    "idempotency_key_invalid": Code(400, "The idempotency key is invalid"),
     "subprotocol_unknown": Code(400, "No offered subprotocol is known"),
     "origin_foreign": Code(403, "The request comes from a foreign origin"),
     "topic_reserved": Code(403, "The topic is published by the server alone"),
@@ -40,17 +41,20 @@ CODES: dict[str, Code] = {
     "head_slow": Code(408, "The request head took too long"),
     "body_slow": Code(408, "The request body took too long"),
     "body_too_large": Code(413, "The body is too large"),
+    "batch_too_large": Code(413, "The batch is too large"),
     "target_too_long": Code(414, "The request target is too long"),
     "type_unsupported": Code(415, "The type of the body is not supported"),
     "encoding_unsupported": Code(415, "A content encoding of the body is not supported"),
     "host_foreign": Code(421, "The host is not served here"),
     "body_invalid": Code(422, "The body is well-formed and not valid"),
+    "idempotency_key_reused": Code(422, "The idempotency key came with another body"),
     "websocket_version_unsupported": Code(426, "The WebSocket version is not supported"),
     "head_too_large": Code(431, "The request head is too large"),
     "server_failed": Code(500, "The server failed"),
     "server_draining": Code(503, "The server is shutting down"),
     "connections_full": Code(503, "Too many connections are open"),
     "topics_full": Code(503, "Too many topics are in use"),
+    "idempotency_keys_full": Code(503, "Too many idempotency keys are in progress"),
 }
 
 

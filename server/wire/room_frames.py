@@ -55,10 +55,10 @@ def decode(text: str) -> ClientFrame:
     try:
         frame: ClientFrame = json_text.decode(text.encode(), ClientFrame)  # type: ignore[arg-type]
     except json_text.MalformedError as error:
-        raise FrameError("frame_malformed", f"{str(error).capitalize()}.", _ref_of(text)) from None
+        raise FrameError("frame_malformed", f"{error}.", _ref_of(text)) from None
     except json_text.InvalidError as error:
         where = f" at {error.pointer}" if error.pointer else ""
-        raise FrameError("frame_invalid", f"{error}{where}.", _ref_of(text)) from None
+        raise FrameError("frame_invalid", f"Not a frame: {error}{where}.", _ref_of(text)) from None
     return frame
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,7 @@ import h11
 
 from tests.support.sse import Event, SSEParser
 
+NDJSON = "application/x-ndjson"
 PATIENCE = 15.0
 """Seconds that anything may take.  Generous: a machine may be busy."""
 
@@ -107,7 +108,9 @@ class Subscriber(Connection):
         receive_buffer: int | None = None,
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
+        path: str | None = None,
     ) -> None:
+        """`path` is asked for where it is not the stream of `topic` alone."""
         super().__init__(port, receive_buffer=receive_buffer)
         self._h11 = h11.Connection(h11.CLIENT)
         self._parser = SSEParser()
@@ -118,7 +121,7 @@ class Subscriber(Connection):
         fields = {"Host": "localhost", "Accept": "text/event-stream", **(headers or {})}
         if last_event_id is not None:
             fields["Last-Event-ID"] = last_event_id
-        target = f"/topics/{topic}/events" + (f"?{query}" if query else "")
+        target = (path or f"/topics/{topic}/events") + (f"?{query}" if query else "")
         try:
             if tls is not None:
                 self.start_tls(tls)
@@ -220,6 +223,13 @@ class Api:
         body = json.dumps({"data": data, **fields})
         answer = self._call("POST", f"/topics/{topic}", body, {"Content-Type": "application/json"})
         return str(answer["id"])
+
+    def publish_batch(self, topic: str, values: Iterable[object], event: str | None = None) -> list[str]:
+        """Publish each of `values` in one batch, and return the messages' ids."""
+        named = {} if event is None else {"event": event}
+        body = "".join(json.dumps({"data": value, **named}) + "\n" for value in values)
+        answer = self._call("POST", f"/topics/{topic}", body, {"Content-Type": NDJSON})
+        return [str(each) for each in answer["ids"]]
 
     def stats(self) -> dict[str, Any]:
         return self._call("GET", "/stats")

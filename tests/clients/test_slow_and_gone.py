@@ -144,6 +144,25 @@ def test_a_page_of_an_allowed_origin_may_read_what_a_full_server_answers() -> No
             assert headers["access-control-expose-headers"] == "Location, Retry-After"
 
 
+def test_no_proxy_keeps_changes_or_holds_back_what_a_full_server_answers() -> None:
+    limits = ["--max-connections", "1", "--drain-seconds", "1"]
+    origin = "https://app.example"
+    with ServerProcess(["--bind", "127.0.0.1:0", "--allow-origin", origin, *limits]) as server:
+        with Subscriber(server.port, "a") as only:
+            only.wait_open()
+            events = {"Accept": "text/event-stream", "Origin": origin}
+            with Subscriber(server.port, "a", headers=events) as stream:
+                assert stream.wait_end().head is not None
+                headers = stream.head.headers if stream.head is not None else []
+            _, problem, _ = exchange(server.port, b"GET /stats HTTP/1.0\r\n\r\n")
+        assert (b"cache-control", b"no-store, no-transform") in headers
+        assert (b"x-accel-buffering", b"no") in headers
+        assert (b"x-content-type-options", b"nosniff") in headers
+        assert {value for name, value in headers if name == b"vary"} == {b"Accept", b"Origin"}
+        assert problem["cache-control"] == "no-store"
+        assert problem["x-content-type-options"] == "nosniff"
+
+
 def pipeline_behind_a_subscribe(port: int) -> None:
     with Connection(port) as connection:
         connection.send(GET_EVENTS + b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ import pytest
 
 from tests.clients.sockets import Api, Subscriber, exchange, wait_until
 from tests.support.process import ROOT
-from tests.support.raw_websocket import RawWebSocket
+from tests.support.raw_websocket import PATIENCE, RawWebSocket
 
 COMMAND = [sys.executable, "-m", "hypercorn", "-k", "trio", "--bind", "127.0.0.1:0"]
 
@@ -129,3 +130,14 @@ def test_does_not_start_with(args: list[str], env: dict[str, str], said: str, tm
         # Not what the code is: the parent of Hypercorn 0.18 exits with 0 whatever its workers ended with.
         process.wait(15)
         assert said in log.read_text()
+
+
+def test_serves_on_a_unix_socket(tmp_path: Path) -> None:
+    log, path = tmp_path / "log", tmp_path / "socket"
+    with stock_command(log, "--bind", f"unix:{path}"):
+        wait_until(lambda: b"Running on" in log.read_bytes(), "the command is ready")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(path))
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from server.hub import Draft, Origin
-from tests.support.house import hear_until, open_house
+from server.lifecycle import CloseReason
+from tests.support.frames import Close
+from tests.support.house import hear_to_the_end, hear_until, open_house
 
 
 async def test_a_room_ends_with_its_last_member_and_keeps_what_was_said(autojump_clock: MockClock) -> None:
@@ -58,6 +60,16 @@ async def test_a_room_that_nobody_uses_and_where_nothing_was_said_makes_room_for
         other = await house.join(room="two")
         assert other.welcome["room"] == "two"
         assert house.services.rooms.info("one") is None
+
+
+async def test_a_member_whose_place_went_to_another_room_is_told_to_come_later(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(max_topics=1) as house:
+        await house.join(room="one")
+        late = house.enter(room="two")
+        assert await hear_to_the_end(late.peer) == ([], Close(1013, "topics_full"))
+        assert house.closed == {CloseReason.LIMIT: 1}
 
 
 async def test_rooms_are_apart(autojump_clock: MockClock) -> None:

@@ -59,7 +59,10 @@ async def test_at_most_a_hundred_members_are_listed_and_all_are_counted(autojump
             await house.join()
         last = await house.join()
         assert last.welcome["member_count"] == 121
-        assert len(last.welcome["members"]) == 100
+        listed = [member["member"] for member in last.welcome["members"]]
+        assert len(set(listed)) == 100
+        # Whoever has just come finds itself.
+        assert listed[-1] == last.id
 
 
 async def test_nobody_is_told_anothers_secret(autojump_clock: MockClock) -> None:

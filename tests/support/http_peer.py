@@ -20,6 +20,7 @@ from server.application import Application, open_application
 from server.settings import Settings
 from server.transport import ConnectionServer
 
+from .decoding import Decoder, decoder_of
 from .sse import Event, SSEParser
 
 LOCAL = ("127.0.0.1", 8000)
@@ -61,7 +62,11 @@ class EventReader:
     parser: SSEParser = field(default_factory=SSEParser)
     complete: bool | None = None
     """Once ended: whether the answer ended as it should, and was not cut off."""
+    decoder: Decoder = field(init=False)
     _waiting: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.decoder = decoder_of(self.headers.get("content-encoding"))
 
     async def next(self) -> Event:
         """The next event, comments among them.
@@ -94,10 +99,10 @@ class EventReader:
     async def _read(self) -> None:
         event = await self.peer.next_http_event()
         if isinstance(event, h11.Data):
-            self._waiting += self.parser.feed(bytes(event.data))
+            self._waiting += self.parser.feed(self.decoder.decode(bytes(event.data)))
         else:
             self.complete = isinstance(event, h11.EndOfMessage)
-            assert not self.complete or self.parser.is_between_events
+            assert not self.complete or (self.parser.is_between_events and self.decoder.ended)
 
 
 class HttpPeer:

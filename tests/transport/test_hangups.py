@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from server.lifecycle import CloseReason, RequestHead
 from server.transport import AsgiMessage, ByteStream, Framing, raise_descriptor_limit
-from server.transport.hangups import Hangups
+from server.transport.hangups import Hangups, read_until_hangup
 from server.transport.sockets import TcpStream
 from tests.transport.served import Client, Receive, Send, Site, connected
 
@@ -147,6 +147,15 @@ def many_descriptors() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+async def run_until(hangups: Hangups, stream: TcpStream, work: Callable[[], Awaitable[object]]) -> bool:
+    """Do `work` until the peer hangs up, as the server does it; whether it came to its own end."""
+    if not hangups.can_watch(stream):
+        return await read_until_hangup(stream, work)
+    with hangups.watch(stream) as scope:
+        await work()
+    return not scope.cancelled_caught
+
+
 async def test_a_thousand_peers_that_leave_at_once_are_all_noticed(many_descriptors: int) -> None:
     count = min(1000, (many_descriptors - 100) // 2)
     ended = 0
@@ -154,7 +163,7 @@ async def test_a_thousand_peers_that_leave_at_once_are_all_noticed(many_descript
     async def watch(hangups: Hangups, sock: socket.socket) -> None:
         nonlocal ended
         with sock:
-            assert not await hangups.run_until(TcpStream(sock, 30), trio.sleep_forever)
+            assert not await run_until(hangups, TcpStream(sock, 30), trio.sleep_forever)
         ended += 1
 
     with ExitStack() as peers:
@@ -177,9 +186,9 @@ async def test_work_that_ends_by_itself_is_not_cut_off() -> None:
     near, far = socket.socketpair()
     with near, far, Hangups() as hangups:
         stream = TcpStream(near, 30)
-        assert await hangups.run_until(stream, trio.lowlevel.checkpoint)
+        assert await run_until(hangups, stream, trio.lowlevel.checkpoint)
         # Watched again, as if its number had been used anew.
-        assert await hangups.run_until(stream, trio.lowlevel.checkpoint)
+        assert await run_until(hangups, stream, trio.lowlevel.checkpoint)
 
 
 async def test_without_an_epoll_of_the_servers_the_connection_is_read() -> None:
@@ -187,7 +196,7 @@ async def test_without_an_epoll_of_the_servers_the_connection_is_read() -> None:
     with near:
         far.send(b"nobody wants this")
         far.close()
-        assert not await Hangups().run_until(TcpStream(near, 30), trio.sleep_forever)
+        assert not await run_until(Hangups(), TcpStream(near, 30), trio.sleep_forever)
 
 
 async def test_a_stream_closed_by_its_own_work_leaves_the_next_owner_of_its_number_watched() -> None:
@@ -199,7 +208,7 @@ async def test_a_stream_closed_by_its_own_work_leaves_the_next_owner_of_its_numb
 
             async def watch(sock: socket.socket) -> None:
                 with sock:
-                    assert not await hangups.run_until(TcpStream(sock, 30), trio.sleep_forever)
+                    assert not await run_until(hangups, TcpStream(sock, 30), trio.sleep_forever)
                 noticed.set()
 
             async def close_and_let_another_have_the_number() -> None:
@@ -212,7 +221,7 @@ async def test_a_stream_closed_by_its_own_work_leaves_the_next_owner_of_its_numb
                 await wait_all_tasks_blocked()
 
             nursery.start_soon(hangups.run)
-            assert await hangups.run_until(stream, close_and_let_another_have_the_number)
+            assert await run_until(hangups, stream, close_and_let_another_have_the_number)
             peers.close()
             await noticed.wait()
             nursery.cancel_scope.cancel()

@@ -423,7 +423,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "a room with a bad name": (upgrade("/rooms/.hidden"), 400, "name_invalid"),
     "a room without a name": (upgrade("/rooms/"), 400, "name_invalid"),
     "a room with too long a name": (upgrade("/rooms/" + "x" * 129), 400, "name_invalid"),
-    "a room with a slash in its name": (upgrade("/rooms/a%2Fb"), 404, "path_unknown"),
+    "a room with a slash in its name": (upgrade("/rooms/a%2Fb"), 400, "name_invalid"),
     "a room that is not UTF-8": (upgrade("/rooms/%ff"), 400, "name_invalid"),
     "only unknown subprotocols": (
         upgrade(ROOM, "Sec-WebSocket-Protocol: chat, superchat"),

@@ -7,6 +7,7 @@ A failure here after an upgrade says which assumption of `server/transport/http.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, cast
@@ -14,6 +15,7 @@ from typing import Any, cast
 import h11
 import pytest
 import trio
+import trio_websocket
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData
 from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
@@ -27,9 +29,13 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
+from wsproto.connection import Connection, ConnectionType
+
+from server.transport.hypercorn import ResponseWriter
 
 LEAN = "this server leans on it; look at what the upgrade changed, then at {}"
 HTTP = LEAN.format("server/transport/http.py")
+WEBSOCKET = LEAN.format("server/transport/websocket.py")
 RESPONSES = LEAN.format("server/streams/responses.py")
 
 
@@ -51,20 +57,6 @@ def parameters(function: Callable[..., object]) -> list[str]:
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (
-            H11Protocol,
-            [
-                "app",
-                "config",
-                "context",
-                "task_group",
-                "connection_state",
-                "ssl",
-                "client",
-                "server",
-                "send",
-            ],
-        ),
         (
             HTTPStream,
             ["app", "config", "context", "task_group", "ssl", "client", "server", "send", "stream_id"],
@@ -182,20 +174,9 @@ async def test_the_protocol_writes_through_the_connection_it_has() -> None:
         await trio.lowlevel.checkpoint()
         sent.append(event)
 
-    protocol = H11Protocol(
-        cast("Any", None),
-        quiet(),
-        WorkerContext(None),
-        cast("Any", RecordingTasks()),
-        ConnectionState({}),
-        False,
-        None,
-        None,
-        send,
-    )
-    assert protocol.stream is None, HTTP
     connection = h11.Connection(h11.SERVER)
-    protocol.connection = connection
+    # Made without H11Protocol's own initialiser: what writing needs is what it is given here.
+    protocol = ResponseWriter(quiet(), connection, send)
     connection.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     connection.next_event()
     await protocol.stream_send(Response(stream_id=STREAM_ID, headers=[], status_code=200))
@@ -203,6 +184,11 @@ async def test_the_protocol_writes_through_the_connection_it_has() -> None:
     assert isinstance(head, RawData), HTTP
     assert head.data.startswith(b"HTTP/1.1 200 "), HTTP
     assert connection.our_state is h11.SEND_BODY, HTTP
+
+
+def test_a_body_needs_of_its_base_what_ours_overrides_and_the_limit() -> None:
+    given = {"_data", "_complete", "_has_data", "_must_raise", "_max_content_length"}
+    assert set(TrioBody(None, None).__dict__) == given, RESPONSES
 
 
 def test_h11_forgets_that_continue_is_due_once_an_answer_is_sent() -> None:
@@ -228,6 +214,16 @@ def test_h11_says_the_end_of_a_body_in_two_states(head: bytes, state: object) ->
     assert connection.their_state is h11.SEND_BODY, HTTP
     assert isinstance(connection.next_event(), h11.EndOfMessage)
     assert connection.their_state is state, HTTP
+
+
+# trio-websocket and wsproto
+
+
+def test_all_that_trio_websocket_asks_of_wsproto_a_connection_does_without_its_handshake() -> None:
+    asked = set(re.findall(r"self\._wsproto\.(\w+)", inspect.getsource(trio_websocket.WebSocketConnection)))
+    assert asked == {"client", "state", "send", "receive_data", "events"}, WEBSOCKET
+    connection = Connection(ConnectionType.SERVER)
+    assert all(hasattr(connection, name) for name in asked), WEBSOCKET
 
 
 # Quart and Quart-Trio

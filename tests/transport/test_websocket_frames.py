@@ -21,9 +21,9 @@ from server.transport.connection import Connection, ConnectionEndedError
 from server.transport.sockets import TcpStream
 from server.transport.websocket import Acceptance, serve_websocket
 from server.transport.writes import OrderedStream, Sent
-from server.wire.websocket import binary_frame, text_frame
+from server.wire.websocket import binary_frame, close_frame, text_frame
 from tests.support.cancel import cancel_at_each_step
-from tests.support.raw_websocket import CONTINUATION, KEY, PING, TEXT, close, frame
+from tests.support.raw_websocket import BINARY, CONTINUATION, KEY, PING, TEXT, close, frame
 
 HEAD = RequestHead("GET", "/rooms/a", "", (("sec-websocket-key", KEY),), "", "", secure=False)
 END_OF_HEAD = b"\r\n\r\n"
@@ -85,14 +85,15 @@ async def test_no_frame_is_torn_and_nothing_follows_a_close(
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     received = bytearray()
+    closed = trio.Event()
     with trio.fail_after(20):
         async with (
             TcpStream(ours, 20) as near,
             trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as far,
             trio.open_nursery() as nursery,
         ):
-            nursery.start_soon(_take, far, received, cycle(reads))
-            nursery.start_soon(_send_pings, far, pings, end)
+            nursery.start_soon(_take, far, received, cycle(reads), closed)
+            nursery.start_soon(_talk_back, far, pings, end, closed)
             talk = _talk(broadcasts, writers, end)
             await serve_websocket(OrderedStream(near), HEAD, b"", Acceptance(talk))
             await near.send_eof()
@@ -118,22 +119,29 @@ def _ping(number: int, size: int) -> bytes:
     return (b"%d" % number + b"." * size)[:125]
 
 
-async def _take(far: trio.SocketStream, received: bytearray, reads: Iterator[int]) -> None:
-    """Read in pieces of the given sizes until the end."""
+async def _take(
+    far: trio.SocketStream, received: bytearray, reads: Iterator[int], closed: trio.Event
+) -> None:
+    """Read in pieces of the given sizes until the end; say when the close frame has come."""
     for size in reads:
         data = await far.receive_some(size)
         if not data:
             return
         received += data
+        if received.endswith(close_frame(1000, "")):
+            closed.set()
 
 
-async def _send_pings(far: trio.SocketStream, pings: list[int], end: str) -> None:
+async def _talk_back(far: trio.SocketStream, pings: list[int], end: str, closed: trio.Event) -> None:
+    """Send pings, then the end as `end` has it: the answer to the server's close, or what brings it about."""
     for number, size in enumerate(pings):
         await far.send_all(frame(PING, _ping(number, size)))
         await trio.lowlevel.checkpoint()
-    if end != "server":
+    if end == "server":
+        await closed.wait()
+    else:
         await far.send_all(close(1000) if end == "client" else frame(TEXT, rsv=1))
-        await far.send_all(frame(PING, b"too late") + close(1000))
+    await far.send_all(frame(PING, b"too late") + close(1000))
 
 
 def _talk(
@@ -246,6 +254,52 @@ async def test_a_reply_that_cannot_be_written_ends_the_connection(
     # The peer stays where it is, and says nothing more.
     with trio.fail_after(60):
         await serve_websocket(OrderedStream(near), HEAD, last, Acceptance(receive))
+
+
+class SippingStream(trio.abc.ReceiveStream):
+    """`inner`, of which a read takes three bytes at most, as if each came in a segment of its own."""
+
+    def __init__(self, inner: trio.abc.ReceiveStream) -> None:
+        self._inner = inner
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._inner.receive_some(3)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+async def test_a_message_that_comes_in_sips_takes_the_memory_of_its_bytes(
+    opcode: int, autojump_clock: MockClock
+) -> None:
+    near, far = memory_stream_pair()
+    sipped = trio.StapledStream(near.send_stream, SippingStream(near.receive_stream))
+    text = bytes(range(32, 127)) * 100
+
+    async def client() -> None:
+        await far.send_all(frame(opcode, text[:1000], fin=False))
+        await trio.testing.wait_all_tasks_blocked()
+        before = tracemalloc.get_traced_memory()[0]
+        await far.send_all(frame(CONTINUATION, text[1000:], fin=False))
+        await trio.testing.wait_all_tasks_blocked()
+        assert tracemalloc.get_traced_memory()[0] - before < 5 * len(text)
+        await far.send_all(frame(CONTINUATION))
+
+    async def receive(connection: Connection) -> None:
+        message = await connection.receive()
+        assert (message.encode() if isinstance(message, str) else message) == text
+        await far.send_all(close(1000))
+        with pytest.raises(ConnectionEndedError):
+            await connection.receive()
+
+    tracemalloc.start()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client)
+            await serve_websocket(OrderedStream(sipped), HEAD, b"", Acceptance(receive))
+    finally:
+        tracemalloc.stop()
 
 
 async def test_empty_fragments_without_end_take_no_memory(autojump_clock: MockClock) -> None:

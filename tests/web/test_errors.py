@@ -24,7 +24,7 @@ async def test_a_path_that_is_none_is_unknown(autojump_clock: MockClock, method:
     ("method", "target", "allowed"),
     [
         ("PUT", "/topics/a", "DELETE, GET, HEAD, OPTIONS, POST"),
-        ("POST", "/topics", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/topics", "GET, HEAD, OPTIONS, POST"),
         ("PUT", "/topics/a/events", "GET, HEAD, OPTIONS"),
         ("POST", "/", "GET, HEAD, OPTIONS"),
         ("BREW", "/stats", "GET, HEAD, OPTIONS"),

@@ -50,7 +50,16 @@ async def test_a_room_is_open_to_all(services: RoomServices, target: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "target", ["/rooms/", "/rooms/.x", "/rooms/" + "x" * 129, "/rooms/a%20b", "/rooms/a%0a", "/rooms/%C3%BC"]
+    "target",
+    [
+        "/rooms/",
+        "/rooms/.x",
+        "/rooms/" + "x" * 129,
+        "/rooms/a%20b",
+        "/rooms/a%0a",
+        "/rooms/a%2Fb",
+        "/rooms/%C3%BC",
+    ],
 )
 async def test_a_name_that_is_none_is_refused(services: RoomServices, target: str) -> None:
     assert knock(services, head(target)) == "name_invalid"
@@ -58,7 +67,7 @@ async def test_a_name_that_is_none_is_refused(services: RoomServices, target: st
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "/rooms", "/rooms/a/b", "/rooms/a%2Fb", "/Rooms/a", "//rooms/a", "/topics/a/events", "/echo"],
+    ["/", "/rooms", "/rooms/a/b", "/rooms%2Fa", "/Rooms/a", "//rooms/a", "/topics/a/events", "/echo"],
 )
 async def test_there_is_no_websocket_elsewhere(services: RoomServices, target: str) -> None:
     assert knock(services, head(target)) == "path_unknown"
@@ -150,6 +159,9 @@ async def test_a_client_that_knows_only_others_is_refused(services: RoomServices
         ("name=Ann+B%C3%BCchner", "Ann Büchner"),
         ("name=" + "x" * 64, "x" * 64),
         ("name=" + "%F0%9F%98%80" * 64, "😀" * 64),
+        ("name=%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB", "👩\u200d💻"),
+        ("name=%D9%85%DB%8C%E2%80%8C%D8%AE", "می\u200cخ"),
+        ("name=%E5%B1%B1%E7%94%B0%E3%80%80%E5%A4%AA", "山田\u3000太"),
         ("other=1&name=Ann", "Ann"),
     ],
 )
@@ -168,6 +180,8 @@ async def test_a_member_is_called_what_it_asks_to_be(services: RoomServices, que
         "name=a%0Ab",
         "name=a%00",
         "name=%E2%80%AE",
+        "name=+",
+        "name=+%E3%80%80%E2%80%8D",
         "name=%FF",
         "&".join(f"x{number}=1" for number in range(101)),
     ],

@@ -186,8 +186,8 @@ async def test_a_query_is_refused(autojump_clock: MockClock) -> None:
 
 
 async def test_with_all_topics_in_use_a_publish_is_told_when_to_come_back(autojump_clock: MockClock) -> None:
-    async with open_world(Settings(max_topics=2)) as world:
-        await world.publish("news", 1)  # the other one is `clock`
+    async with open_world(Settings(max_topics=1)) as world:
+        await world.publish("news", 1)
         answer = await world.request("POST", "/topics/more", b"x", content_type="text/plain")
         assert answer.problem == (503, "topics_full")
         assert answer.headers["retry-after"] == "5"

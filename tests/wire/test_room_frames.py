@@ -106,6 +106,22 @@ def test_what_is_json_and_no_frame_is_invalid(text: str) -> None:
     assert error.value.code == "frame_invalid"
 
 
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("", "The text is not JSON."),
+        ("[" * 65 + "]" * 65, "Arrays and objects are nested more than 64 deep."),
+        ("[]", "Not a frame: has to be of type object, and is of type array."),
+        ('{"type":"message"}', "Not a frame: the field data is missing."),
+        ('{"type":"x"}', "Not a frame: the value is not one of those known here at /type."),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(text: str, detail: str) -> None:
+    with pytest.raises(FrameError) as error:
+        decode(text)
+    assert str(error.value) == detail
+
+
 @given(st.text())
 def test_any_text_is_a_frame_or_a_frame_error_fit_to_be_shown(text: str) -> None:
     try:
