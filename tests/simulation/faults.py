@@ -21,7 +21,6 @@ from server.hub.topic import Topic
 from server.lifecycle.registry import OpenStream
 from server.rooms.room import Room
 from server.transport import DrainGate, OrderedStream, Sent
-from server.transport.hangups import Hangups
 from server.transport.sockets import TcpStream
 
 Patch = pytest.MonkeyPatch
@@ -69,19 +68,12 @@ def a_kept_rest_is_forgotten(patch: Patch) -> None:
 @fault
 def a_message_is_lost_when_a_rest_is_kept(patch: Patch) -> None:
     """The frame is taken, and the next one with it."""
-    old = Subscription.offer
-    lost: set[int] = set()
+    old = Subscription.go_on
 
-    def offer(self: Subscription, topic: str, rules: TopicRules, item: Any) -> bool:
-        if id(self) in lost:
-            lost.discard(id(self))
-            return True
-        told = old(self, topic, rules, item)
-        if isinstance(self._first, Flush):
-            lost.add(id(self))
-        return told
+    def go_on(self: Subscription, topic: str, rules: TopicRules, item: Any, sent: Sent | None) -> bool:
+        return (sent is None and isinstance(self._first, Flush)) or old(self, topic, rules, item, sent)
 
-    patch.setattr(Subscription, "offer", offer)
+    patch.setattr(Subscription, "go_on", go_on)
 
 
 @fault
@@ -130,16 +122,13 @@ def the_live_end_is_joined_too_late(patch: Patch) -> None:
 @fault
 def a_gap_counts_one_too_few(patch: Patch) -> None:
     """Of dropped messages."""
-    old = Lane.take
+    old = Lane.take_gap
 
-    def take(self: Lane) -> Any:
-        item = old(self)
-        if isinstance(item, Gap) and item.reason == "overflow":
-            ((topic, missed),) = item.topics
-            return Gap(item.id, "overflow", ((topic, (missed or 0) - 1),))
-        return item
+    def take_gap(self: Lane, following: float) -> Gap:
+        self.missed -= 1
+        return old(self, following)
 
-    patch.setattr(Lane, "take", take)
+    patch.setattr(Lane, "take_gap", take_gap)
 
 
 @fault
@@ -219,11 +208,11 @@ def a_reader_may_take_nothing_for_ever(patch: Patch) -> None:
 def a_hangup_is_not_heard(patch: Patch) -> None:
     """A client that is gone is found out only when something is written to it."""
 
-    async def run_until(self: Hangups, stream: object, work: Callable[[], Any]) -> bool:
+    async def read_until_hangup(stream: object, work: Callable[[], Any]) -> bool:
         await work()
         return True
 
-    patch.setattr(Hangups, "run_until", run_until)
+    patch.setattr("server.transport.server.read_until_hangup", read_until_hangup)
 
 
 @fault

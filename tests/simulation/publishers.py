@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import trio
 
@@ -54,8 +55,10 @@ class Publisher:
         ]
         if post.via == "batch":
             await self._publish_batch(life, drafts)
-        else:
-            await self._publish_over_http(life, post, drafts[0])
+            return
+        await self._publish_over_http(life, number, post, drafts)
+        if post.repeat and self._stage.life is life:
+            await self._publish_over_http(life, number, replace(post, cut=False), drafts)
 
     async def _publish_batch(self, life: Life, drafts: list[Draft]) -> None:
         try:
@@ -65,38 +68,59 @@ class Publisher:
         except BatchTooLargeError:
             self._refused.update(draft.data for draft in drafts)
         else:
-            ids = [str(message.id) for message in messages]
-            self._published.update(zip((draft.data for draft in drafts), ids, strict=True))
+            self._note(drafts, [str(message.id) for message in messages])
 
-    async def _publish_over_http(self, life: Life, post: Post, draft: Draft) -> None:
+    async def _publish_over_http(self, life: Life, number: int, post: Post, drafts: list[Draft]) -> None:
         try:
             _, line = self._stage.connect(65536)
         except RefusedError:
             return
-        body, kind = f'{{"data":{draft.data}}}', "application/json"
-        if draft.text:
-            body, kind = draft.data, "text/plain"
         client = HttpClient(line.end)
+        target, kind, body = _request(post, drafts)
+        headers = {"idempotency_key": f"{number}"} if post.repeat else {}
         try:
-            try:
-                await client.send("POST", f"/topics/{draft.topic}", body.encode(), content_type=kind)
-            except trio.BrokenResourceError:
-                return
+            await client.send("POST", target, body, content_type=kind, **headers)
             if post.cut:
                 await trio.lowlevel.checkpoint()
                 return
             answer = await client.answer()
+        except trio.BrokenResourceError:
+            return
         finally:
             line.end.reset()
         if answer is None:
             check(life.ending, "a publisher got no answer")
             return
-        status, text = answer
+        self._take_answer(life, drafts, *answer)
+
+    def _take_answer(self, life: Life, drafts: list[Draft], status: int, text: bytes) -> None:
+        answer = json.loads(text)
         if status == 201:
-            self._published[draft.data] = json.loads(text)["id"]
-        else:
-            check(status == 503 and life.truth.server.forgets, "a publisher was answered", status, text)
-            self._refused.add(draft.data)
+            self._note(drafts, answer["ids"] if "ids" in answer else [answer["id"]])
+            return
+        full = answer["code"] == "topics_full" and life.truth.server.forgets
+        check(full or answer["code"] == "batch_too_large", "a publisher was answered", status, text)
+        self._refused.update(draft.data for draft in drafts)
+
+    def _note(self, drafts: list[Draft], ids: list[str]) -> None:
+        for draft, known in zip(drafts, ids, strict=True):
+            earlier = self._published.setdefault(draft.data, known)
+            check(earlier == known, "answered with", earlier, "and with", known)
+
+
+def _request(post: Post, drafts: list[Draft]) -> tuple[str, str, bytes]:
+    """Target, media type and body."""
+    first = drafts[0]
+    match post.via:
+        case "text":
+            return f"/topics/{first.topic}", "text/plain", first.data.encode()
+        case "ndjson" if len(set(post.topics)) == 1:
+            lines = [f'{{"data":{draft.data}}}' for draft in drafts]
+            return f"/topics/{first.topic}", "application/x-ndjson", "\n".join(lines).encode()
+        case "ndjson":
+            lines = [f'{{"topic":"{draft.topic}","data":{draft.data}}}' for draft in drafts]
+            return "/topics", "application/x-ndjson", "\n".join(lines).encode()
+    return f"/topics/{first.topic}", "application/json", f'{{"data":{first.data}}}'.encode()
 
 
 def _data(number: int, place: int, post: Post) -> str:

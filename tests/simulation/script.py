@@ -43,6 +43,9 @@ class Server:
 
     def rules_of(self, topic: str) -> TopicRules:
         """The rules of `topic`."""
+        if topic == "stats":
+            # As the application has it, whatever an operator says.
+            return replace(self.default, overflow=Overflow.LATEST)
         return self.rules.get(topic, self.default)
 
 
@@ -72,6 +75,7 @@ class Visit:
     """Whether one name is asked for at the topic's own address."""
     envelope: bool = True
     shows_heartbeats: bool = False
+    compress: bool = False
     room: int = 65536
     reader: Reader = Reader()
     cut_after: int | None = None
@@ -112,13 +116,16 @@ class Post:
 
     at: float
     via: str
-    """`json` or `text` over HTTP; `batch` all at once by the hub.  NDJSON belongs here once it is served."""
+    """`json` or `text`, one message over HTTP; `ndjson`, all at once over HTTP; `batch`, the same by the hub.
+    """
     topics: tuple[str, ...]
     """One message to each, in order."""
     size: int = 10
     """Characters of padding in each."""
     cut: bool = False
     """Whether the publisher is gone before its answer."""
+    repeat: bool = False
+    """Whether it publishes the same again with the same Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +312,7 @@ class _Author:
                     single,
                     not single or random.random() < 0.5,
                     random.random() < 0.3,
+                    random.random() < 0.15,
                     room,
                     reader,
                     self._cut_after(room, reader),
@@ -356,21 +364,21 @@ class _Author:
             return random.randint(0, 1500)
         return random.choice((None, None, random.randint(0, 400), random.randint(300, 6000)))
 
-    def _posts(self, count: int) -> None:
+    def _posts(self, posts: int) -> None:
         random = self.random
         at = self._time()
-        for _ in range(count):
+        for _ in range(posts):
             if random.random() < 0.6:
                 at = self._time()
-            via = random.choices(("json", "text", "batch"), (4, 1, 4))[0]
-            topics = random.choices(
-                TOPICS, k=random.choice((1, 1, 2, 2, 5, 5, 20, 20, 100)) if via == "batch" else 1
-            )
+            via = random.choices(("json", "text", "ndjson", "batch"), (4, 1, 2, 3))[0]
+            count = random.choice((1, 1, 2, 2, 5, 5, 20, 20, 100)) if via in ("ndjson", "batch") else 1
+            topics = random.choices(TOPICS, k=count)
             if random.random() < 0.5:
                 topics = topics[:1] * len(topics)
             size = random.choice((0, 10, 10, 300, 3000))
             cut = via != "batch" and random.random() < 0.1
-            self.pieces.append(Post(at, via, tuple(topics), size, cut))
+            repeat = via != "batch" and random.random() < 0.15
+            self.pieces.append(Post(at, via, tuple(topics), size, cut, repeat))
 
     def _restarts(self, counts: tuple[int, ...]) -> None:
         random = self.random

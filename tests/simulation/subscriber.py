@@ -11,6 +11,7 @@ import h11
 import trio
 
 from server.hub import Cursor, Selection
+from tests.support.decoding import Decoder, Gzip, Identity
 from tests.support.memory_socket import ClientEnd
 from tests.support.sse import Event, SSEParser
 
@@ -78,6 +79,7 @@ class Subscriber:
         draining = life.ending
         client = HttpClient(PacedEnd(end, visit.reader, self._reads, visit.cut_after))
         headers = {"last_event_id": last_event_id} if last_event_id else {}
+        headers |= {"accept_encoding": "gzip"} if visit.compress else {}
         try:
             await client.send("GET", target, accept="text/event-stream", **headers)
         except trio.BrokenResourceError:
@@ -86,7 +88,10 @@ class Subscriber:
         if answer is None:
             return
         check(isinstance(answer, h11.Response) and answer.status_code == 200, "answered", answer)
-        talk = _Talk(self, visit, life, asked, draining=draining)
+        assert isinstance(answer, h11.Response)
+        coded = (b"content-encoding", b"gzip") in answer.headers
+        check(coded == visit.compress or life.ending or life.truth.server.forgets, "coded:", coded)
+        talk = _Talk(self, visit, life, asked, Gzip() if coded else Identity(), draining=draining)
         complete = await talk.read(client)
         check(complete or life.ending or not visit.steady, "a steady reader was cut off")
         asked_to_end = life.drained_at is not None and trio.current_time() - life.drained_at < 1
@@ -109,6 +114,7 @@ class Subscriber:
         query = [] if single else [f"topic={entry}" for entry in visit.entries]
         query += ["envelope=1"] if visit.envelope else []
         query += ["heartbeat=event"] if visit.shows_heartbeats else []
+        query += ["compress=1"] if visit.compress else []
         query += [f"rewind={visit.rewind}"] if how == "rewind" else []
         path = f"/topics/{visit.entries[0]}/events" if single else "/events"
         cursor = Cursor.parse(last_id)
@@ -132,12 +138,22 @@ class Subscriber:
 class _Talk:
     """One answer, event by event."""
 
-    def __init__(self, client: Subscriber, visit: Visit, life: Life, asked: Asked, *, draining: bool) -> None:
+    def __init__(
+        self,
+        client: Subscriber,
+        visit: Visit,
+        life: Life,
+        asked: Asked,
+        decoder: Decoder,
+        *,
+        draining: bool,
+    ) -> None:
         self._client = client
         self._visit = visit
         self._life = life
         self._follow = Follow(life.truth, asked)
         self._draining = draining
+        self._decoder = decoder
         self._parser = SSEParser()
         self._has_begun = False
         self.opened = False
@@ -149,13 +165,13 @@ class _Talk:
         while True:
             match await client.next():
                 case h11.Data(data=data):
-                    for event in self._parser.feed(bytes(data)):
+                    for event in self._parser.feed(self._decoder.decode(bytes(data))):
                         self._take(event)
                         # As EventSource does: a block counts once it is whole.
                         if event.id is not None:
                             self._client._last_id = event.id
                 case h11.EndOfMessage():
-                    check(self._parser.is_between_events, "ended within an event")
+                    check(self._parser.is_between_events and self._decoder.ended, "ended within an event")
                     check(self._closing is not None, "ended without closing")
                     return True
                 case _:
