@@ -47,6 +47,8 @@ class Follow:
         self._left_out: set[str] = set()
         # Where topics were before a gap named a pattern that stands for them.
         self._before_pattern: dict[str, int | None] = {}
+        # Entries of which an unknown number was forgotten, topics and all: wherever those messages were.
+        self._forgotten: list[str] = []
         # What was published before the connection certainly stood: a topic may begin anywhere in it.
         self._loose_to = 0
         self._began_at = 0
@@ -101,7 +103,9 @@ class Follow:
             elif place is None:
                 self._check_begins(entry)
             else:
-                check(entry.index == place + 1, "lost:", topic, place + 1, "to", entry.index - 1)
+                missing = self._truth.by_topic[topic][place : entry.index - 1]
+                told = all(map(self._is_forgotten, missing))
+                check(entry.index > place and told, "lost:", topic, place + 1, "to", entry.index - 1)
         self._places[topic] = entry.index
         self._before_pattern.pop(topic, None)
         self._heard.add(topic)
@@ -201,7 +205,7 @@ class Follow:
                 continue
             place = self._place(entry.topic)
             accounted = self._may_skip(entry) if place is None else entry.index <= place
-            told = entry.topic in self._dropped or entry.topic in self._left_out
+            told = entry.topic in self._dropped or entry.topic in self._left_out or self._is_forgotten(entry)
             accounted = accounted or told or self._will_be_told(entry, to)
             check(accounted, "lost:", entry.topic, entry.index, "offset", entry.offset, "; told up to", to)
 
@@ -209,11 +213,18 @@ class Follow:
         """Take what gaps have told as accounted for, up to `to`."""
         # A pattern stands for what is not named beside it.
         for reason, entry, missed in sorted(self._told_of, key=lambda each: each[1].endswith("*")):
+            if reason == "evicted" and missed is None and self._server.forgets:
+                self._forgotten.append(entry)
             for topic in self._topics_of(entry):
                 if entry.endswith("*"):
                     self._before_pattern.setdefault(topic, self._place(topic))
                 self._account(topic, reason, missed, to)
         self._told_of.clear()
+
+    def _is_forgotten(self, entry: Entry) -> bool:
+        """Whether a gap has told that messages like `entry` were forgotten."""
+        told = Selection.of(self._forgotten)
+        return bool(self._forgotten) and entry.topic in told and self._truth.is_gone(entry)
 
     def _will_be_told(self, entry: Entry, at: int) -> bool:
         """Whether the topic has been evicted to beyond `at`, so that a gap comes behind it as well."""
