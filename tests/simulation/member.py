@@ -64,7 +64,7 @@ class Member:
         try:
             with trio.move_on_after(stay.leave_after):
                 await self._stay(stream, life, number, stay)
-        except* (EOFError, trio.BrokenResourceError):
+        except* (EOFError, trio.BrokenResourceError, LocalProtocolError):
             pass
         except* HandshakeError as refused:
             self.refused = True

@@ -76,6 +76,8 @@ class Subscriber:
 
     async def _talk(self, visit: Visit, life: Life, end: ClientEnd) -> None:
         asked, target, last_event_id = self._question(visit, life)
+        # Now, since it notes what is kept: the head of the answer may take a slow reader a while.
+        follow = Follow(life.truth, asked)
         draining = life.ending
         client = HttpClient(PacedEnd(end, visit.reader, self._reads, visit.cut_after))
         headers = {"last_event_id": last_event_id} if last_event_id else {}
@@ -91,7 +93,7 @@ class Subscriber:
         assert isinstance(answer, h11.Response)
         coded = (b"content-encoding", b"gzip") in answer.headers
         check(coded == visit.compress or life.ending or life.truth.server.forgets, "coded:", coded)
-        talk = _Talk(self, visit, life, asked, Gzip() if coded else Identity(), draining=draining)
+        talk = _Talk(self, visit, life, follow, Gzip() if coded else Identity(), draining=draining)
         complete = await talk.read(client)
         check(complete or life.ending or not visit.steady, "a steady reader was cut off")
         asked_to_end = life.drained_at is not None and trio.current_time() - life.drained_at < 1
@@ -143,7 +145,7 @@ class _Talk:
         client: Subscriber,
         visit: Visit,
         life: Life,
-        asked: Asked,
+        follow: Follow,
         decoder: Decoder,
         *,
         draining: bool,
@@ -151,7 +153,7 @@ class _Talk:
         self._client = client
         self._visit = visit
         self._life = life
-        self._follow = Follow(life.truth, asked)
+        self._follow = follow
         self._draining = draining
         self._decoder = decoder
         self._parser = SSEParser()
