@@ -59,7 +59,8 @@ class Topic:
     def subscriptions(self) -> Iterator[Subscription]:
         """The live subscriptions as they are now: one that ends meanwhile may leave."""
         yield from tuple(self.direct)
-        for group in self.groups:
+        # A copy of these too: the last one of a pattern that leaves takes its group along.
+        for group in tuple(self.groups):
             yield from tuple(group)
 
     def tell(self, item: Message | Burst | Notice | Gap, but: Subscription | None = None) -> int:

@@ -71,7 +71,9 @@ async def read_all(
     while found := await replay.read(page):
         assert sum(isinstance(item, Message) for item in found) <= page
         items += found
-    ids = [replay.start, *(item.id for item in items)]
+    ids = [item.id for item in items]
+    if replay.start.epoch == broker.head.epoch:
+        ids.insert(0, replay.start)
     assert ids == sorted(ids)
     return shown(items)
 
@@ -270,7 +272,7 @@ async def test_no_limit_takes_the_newest_of_a_topic_that_is_latest() -> None:
     broker = store(None, ReplayLimits(messages=2), "a", "d")
     await publish(broker, "abdbbb")
     found = await read_all(broker, ["*"], Earliest(), 1)
-    assert found == ["a1", "d3", "gap 4 limit b=2", "b5", "b6"]
+    assert found == ["gap 0 limit b=2", "a1", "d3", "b5", "b6"]
 
 
 async def test_what_is_left_out_and_what_is_gone_are_counted_together() -> None:

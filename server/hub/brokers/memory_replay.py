@@ -79,15 +79,17 @@ class MemoryReplay:
                 self._begin(lambda history: _place_from_end(history, count))
             case After(cursor) if broker.is_ours(cursor):
                 self._begin_after(cursor)
-            case After():
+            case After(cursor):
                 self._missing += [Missing(0, "epoch", entry, None) for entry in selection]
                 self._begin(_place_at_floor)
+                # Not a place of ours yet: a client that is cut before the gap has to be told again.
+                self.start = cursor
             case Earliest():
                 self._begin(_place_at_floor)
         if not isinstance(start, Live):
             self._skip_what_is_too_much()
-        # The id that was given last.
-        self._told = self.start.offset
+        # The id that was given last, where it is one of this store.
+        self._told = self.start.offset if broker.is_ours(self.start) else 0
 
     async def read(self, limit: int) -> list[Message | Gap]:
         """See `Replay.read`."""
@@ -171,7 +173,8 @@ class MemoryReplay:
                 continue
             missed = None if place.seq is None else seq - place.seq
             if missed != 0:
-                self._missing.append(Missing(offset, "limit", topic, missed))
+                # Told before all else: a topic that is `latest` may bring an older message than this place.
+                self._missing.append(Missing(0, "limit", topic, missed))
             self._places[topic] = _Place(offset, seq)
 
     # Pages
