@@ -251,16 +251,16 @@ class Subscription:
     def _put(self, lane: Lane, item: Waiting) -> bool:
         """Queue `item`, whatever that takes; False where the subscription cannot go on."""
         others = self._queued - lane.count
-        others_bytes = self._queued_bytes - lane.size
+        others_bytes = self._held_bytes - lane.size
         if lane.overflow is Overflow.LATEST:
-            if not self._fits_beside(others, others_bytes, 1, item.size):
+            if not self._fits_beside(others, 0, others_bytes, 1, item.size):
                 return False
             lane.replace_all(item)
             return True
 
         def fits() -> bool:
-            return lane.has_room(1, item.size) and (
-                not others or self._fits_beside(others + lane.count, others_bytes + lane.size, 1, item.size)
+            return lane.has_room(1, item.size) and self._fits_beside(
+                others, lane.count, others_bytes + lane.size, 1, item.size
             )
 
         if not fits():
@@ -276,14 +276,22 @@ class Subscription:
         lane.put(item)
         return True
 
-    def _fits_beside(self, queued: int, queued_bytes: int, count: int, size: int) -> bool:
-        """Whether `count` items of `size` bytes may wait beside so many.
-
-        All topics together have a bound too: otherwise what one connection can hold would not be known.
+    @property
+    def _held_bytes(self) -> int:
+        """Bytes that count towards what all topics together may have: what is queued, and of what is being
+        written, one large message say, that which is more than a usual write.
         """
-        return not queued or (
-            queued + count <= self._topics.max_queued and queued_bytes + size <= self._topics.max_queued_bytes
-        )
+        return self._queued_bytes + max(0, self._in_flight - JOINED_BYTES)
+
+    def _fits_beside(self, others: int, own: int, held_bytes: int, count: int, size: int) -> bool:
+        """Whether `count` items of `size` bytes may wait beside `own` ones of their topic and `others`.
+
+        All topics together have a bound too: otherwise what one connection can hold would not be known.  It
+        is no topic's own bound on the number.
+        """
+        if held_bytes and held_bytes + size > self._topics.max_queued_bytes:
+            return False
+        return not others or others + own + count <= self._topics.max_queued
 
     def _give_up(self, reason: CloseReason) -> None:
         self._topics.leave(self)
@@ -315,8 +323,8 @@ class Subscription:
         lane = self._lanes.get(topic)
         if lane is not None and not lane.has_room(count, size):
             return False
-        alone = lane is not None and lane.count == self._queued
-        return alone or self._fits_beside(self._queued, self._queued_bytes, count, size)
+        own = 0 if lane is None else lane.count
+        return self._fits_beside(self._queued - own, own, self._held_bytes, count, size)
 
     async def wait_room(self, topic: str, count: int, size: int) -> None:
         """Wait until `has_room`."""
@@ -397,5 +405,7 @@ class Subscription:
         return batch
 
     def _written(self) -> None:
-        self._topics.buffered_bytes -= self._in_flight
-        self._in_flight = 0
+        if self._in_flight:
+            self._topics.buffered_bytes -= self._in_flight
+            self._in_flight = 0
+            self._tell_drained()
