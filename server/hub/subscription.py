@@ -264,14 +264,16 @@ class Subscription:
             )
 
         if not fits():
-            if lane.overflow is not Overflow.DROP_OLDEST or not isinstance(item, Message):
+            if lane.overflow is not Overflow.DROP_OLDEST or isinstance(item, Notice):
                 return False
             while lane.count and not fits():
                 self._topics.dropped += 1
                 lane.drop_oldest()
             if not fits():
-                self._topics.dropped += 1
-                lane.miss(item)
+                # A gap by itself, as of a purge, says that nothing is missed.
+                if isinstance(item, Message):
+                    self._topics.dropped += 1
+                    lane.miss(item)
                 return True
         lane.put(item)
         return True

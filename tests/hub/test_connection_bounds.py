@@ -114,3 +114,16 @@ async def test_one_topic_alone_has_what_its_own_rule_allows(autojump_clock: Mock
         assert stalled.closed == []
         await publish(hub, "t")
         assert stalled.closed == [CloseReason.SLOW_CONSUMER]
+
+
+async def test_a_purge_does_not_end_who_loses_the_oldest(autojump_clock: MockClock) -> None:
+    hub = open_hub(capacity=2, overflow=Overflow.DROP_OLDEST)
+    stalled = Subscriber(hub, Sink([Sent.BUSY]))
+    with stalled.subscription:
+        await wait_idle(stalled)
+        for text in ("1", "2"):
+            await publish(hub, "t", text)
+        assert hub.purge("t")
+        assert stalled.closed == []
+        await stalled.write_once()
+        assert stalled.wire == ["gap overflow", "2", "gap purged"]
