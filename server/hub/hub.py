@@ -41,12 +41,15 @@ class MessageTooLargeError(Exception):
 
 
 class BatchTooLargeError(Exception):
-    """A topic whose overflow is `block` was to take more messages at once than may wait for a reader."""
+    """A topic whose overflow is `block` was to take more at once than may wait for a reader: messages, or
+    bytes that they are reckoned at.
+    """
 
-    def __init__(self, topic: str, capacity: int) -> None:
-        super().__init__(f"{topic} takes {capacity} messages at once")
+    def __init__(self, topic: str, capacity: int, capacity_bytes: int) -> None:
+        super().__init__(f"{topic} takes {capacity} messages or {capacity_bytes} bytes at once")
         self.topic = topic
         self.capacity = capacity
+        self.capacity_bytes = capacity_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +180,24 @@ class Hub:
         wanted = []
         for topic in topics:
             sizes = [reckoned_size(draft.data) for draft in drafts if draft.topic == topic.name]
-            if len(sizes) > topic.rules.capacity:
-                raise BatchTooLargeError(topic.name, topic.rules.capacity)
+            rules = topic.rules
+            if len(sizes) > rules.capacity or (len(sizes) > 1 and sum(sizes) > rules.capacity_bytes):
+                raise BatchTooLargeError(topic.name, rules.capacity, rules.capacity_bytes)
             wanted.append((len(sizes), sum(sizes)))
         async with AsyncExitStack() as stack:
+            for name in {draft.topic for draft in drafts}:
+                # While this waits, all of them are in use: none must be forgotten.
+                self._topics[name].readers += 1
+                stack.callback(self._topics[name].release)
             for topic in topics:
-                # Waiting, it is in use: it must not be forgotten.
-                topic.readers += 1
-                stack.callback(topic.release)
                 await stack.enter_async_context(topic.publishing)
             with trio.move_on_after(self._limits.block_seconds):
-                for topic, (count, size) in zip(topics, wanted, strict=True):
-                    await topic.wait_room(count, size)
+                waited = True
+                while waited:
+                    # What other topics queue while this waits for one takes room from another.
+                    waited = False
+                    for topic, (count, size) in zip(topics, wanted, strict=True):
+                        waited = await topic.wait_room(count, size) or waited
             # Who has no room yet ends as too slow.
             return await self._publish_now(drafts)
 

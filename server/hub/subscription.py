@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace
+from math import inf
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -237,10 +238,15 @@ class Subscription:
             lane = Lane(topic, rules)
         count, size = lane.count, lane.size
         if not self._put(lane, item):
+            if topic not in self._lanes:
+                lane.close()
             self._topics.dropped += 1
             self._give_up(CloseReason.SLOW_CONSUMER)
             return False
-        self._lanes[topic] = lane
+        if lane.has_any():
+            self._lanes[topic] = lane
+        else:
+            self._lanes.pop(topic, lane).close()
         size = lane.size - size
         self._queued += lane.count - count
         self._queued_bytes += size
@@ -253,24 +259,23 @@ class Subscription:
         others = self._queued - lane.count
         others_bytes = self._held_bytes - lane.size
         if lane.overflow is Overflow.LATEST:
-            if not self._fits_beside(others, 0, others_bytes, 1, item.size):
+            if not self._fits_beside(others, others_bytes, 1, item.size):
                 return False
             lane.replace_all(item)
             return True
 
         def fits() -> bool:
             return lane.has_room(1, item.size) and self._fits_beside(
-                others, lane.count, others_bytes + lane.size, 1, item.size
+                others, others_bytes, lane.count + 1, lane.size + item.size
             )
 
         if not fits():
             if lane.overflow is not Overflow.DROP_OLDEST or isinstance(item, Notice):
                 return False
             while lane.count and not fits():
-                self._topics.dropped += 1
-                lane.drop_oldest()
+                self._topics.dropped += lane.drop_oldest()
             if not fits():
-                # A gap by itself, as of a purge, says that nothing is missed.
+                # A gap for live readers says that nothing is missing: nobody needs to be told that it is.
                 if isinstance(item, Message):
                     self._topics.dropped += 1
                     lane.miss(item)
@@ -285,21 +290,21 @@ class Subscription:
         """
         return self._queued_bytes + max(0, self._in_flight - JOINED_BYTES)
 
-    def _fits_beside(self, others: int, own: int, held_bytes: int, count: int, size: int) -> bool:
-        """Whether `count` items of `size` bytes may wait beside `own` ones of their topic and `others`.
+    def _fits_beside(self, others: int, others_bytes: int, count: int, size: int) -> bool:
+        """Whether a topic may have `count` items of `size` bytes waiting while so much else is held.
 
-        All topics together have a bound too: otherwise what one connection can hold would not be known.  It
-        is no topic's own bound on the number.
+        All topics together have a bound too: otherwise what one connection can hold would not be known.
         """
-        if held_bytes and held_bytes + size > self._topics.max_queued_bytes:
+        if others_bytes and others_bytes + size > self._topics.max_queued_bytes:
             return False
-        return not others or others + own + count <= self._topics.max_queued
+        return not others or others + count <= self._topics.max_queued
 
     def _give_up(self, reason: CloseReason) -> None:
         self._topics.leave(self)
         self.idle = False
         self._ending = True
         self._close(reason)
+        self._tell_drained()
         self._wake_reader()
 
     def _stop_taking(self) -> None:
@@ -323,10 +328,11 @@ class Subscription:
         if self._ending:
             return True
         lane = self._lanes.get(topic)
-        if lane is not None and not lane.has_room(count, size):
-            return False
-        own = 0 if lane is None else lane.count
-        return self._fits_beside(self._queued - own, own, self._held_bytes, count, size)
+        if lane is None:
+            return self._fits_beside(self._queued, self._held_bytes, count, size)
+        return lane.has_room(count, size) and self._fits_beside(
+            self._queued - lane.count, self._held_bytes - lane.size, lane.count + count, lane.size + size
+        )
 
     async def wait_room(self, topic: str, count: int, size: int) -> None:
         """Wait until `has_room`."""
@@ -389,7 +395,10 @@ class Subscription:
         while waiting and size < JOINED_BYTES:
             topic = waiting[0][1]
             lane = self._lanes[topic]
-            item = lane.take()
+            if lane.missed:
+                item: Waiting = lane.take_gap(min(waiting[1:3], default=(inf, ""))[0])
+            else:
+                item = lane.take()
             batch.append(item)
             size += item.size
             if lane.has_any():

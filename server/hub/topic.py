@@ -84,12 +84,17 @@ class Topic:
                 told += 1
         return told
 
-    async def wait_room(self, count: int, size: int) -> None:
-        """Wait until every live subscription has room for `count` messages of `size` bytes together."""
-        waited = True
-        while waited:
-            waited = False
-            for subscription in self.subscriptions():
-                if not subscription.has_room(self.name, count, size):
-                    waited = True
-                    await subscription.wait_room(self.name, count, size)
+    async def wait_room(self, count: int, size: int) -> bool:
+        """Wait until every live subscription has room for `count` messages of `size` bytes together; whether
+        one had not.
+        """
+        waited = False
+        while any([await self._wait_room_in(each, count, size) for each in self.subscriptions()]):
+            waited = True
+        return waited
+
+    async def _wait_room_in(self, subscription: Subscription, count: int, size: int) -> bool:
+        if subscription.has_room(self.name, count, size):
+            return False
+        await subscription.wait_room(self.name, count, size)
+        return True
