@@ -52,8 +52,8 @@ class _Socket:
     def __init__(self, kernel: _Kernel) -> None:
         self._kernel = kernel
         self._descriptor = _DESCRIPTOR
-        self.refused_at: float | None = None
-        """Trio's clock when a byte was first refused, None since one was taken."""
+        self.longest_refusal = 0.0
+        self._refused_at: float | None = None
 
     def setblocking(self, flag: bool) -> None:
         assert not flag
@@ -73,13 +73,18 @@ class _Socket:
             return len(data)
         taken = min(len(data), kernel.room - len(kernel.to_client))
         if taken <= 0 < len(data):
-            if self.refused_at is None:
-                self.refused_at = trio.current_time()
+            if self._refused_at is None:
+                self._refused_at = trio.current_time()
             raise BlockingIOError
-        self.refused_at = None
+        self._end_refusal()
         kernel.to_client += data[:taken]
         kernel.wake()
         return taken
+
+    def _end_refusal(self) -> None:
+        if self._refused_at is not None:
+            self.longest_refusal = max(self.longest_refusal, trio.current_time() - self._refused_at)
+            self._refused_at = None
 
     def recv(self, max_bytes: int) -> bytes:
         kernel = self._kernel
@@ -101,6 +106,7 @@ class _Socket:
         if self._descriptor == -1:
             return
         self._descriptor = -1
+        self._end_refusal()
         kernel = self._kernel
         if kernel.to_server:
             # Closed over unread bytes: what is under way to the client is lost with the reset.
@@ -141,10 +147,11 @@ class MemoryTcpStream(TcpStream):
         super().__init__(cast("socket.socket", self.sock), write_deadline)
 
     @property
-    def refused_for(self) -> float:
-        """Seconds since the kernel first refused a byte, 0 where it has taken one since."""
-        refused_at = self.sock.refused_at
-        return 0.0 if refused_at is None else trio.current_time() - refused_at
+    def longest_refusal(self) -> float:
+        """The most seconds from the first byte that the kernel refused to the next that it took, or to the
+        end.
+        """
+        return self.sock.longest_refusal
 
     def close(self) -> None:
         self.sock.close()

@@ -101,13 +101,13 @@ class MemoryReplay:
             case After(cursor):
                 self._missing += [Missing(0, "epoch", entry, None) for entry in selection]
                 self._begin(_place_at_floor)
-                # Not a place of ours yet: a client that is cut before the gap has to be told again.
+                # The client keeps its own id until the gap: cut before it, it has to be told again.
                 self.start = cursor
             case Earliest():
                 self._begin(_place_at_floor)
         if not isinstance(start, Live):
             self._skip_what_is_too_much()
-        # The id that was given last, where it is one of this store.
+        # The id that was given last, as far as it was one of this store.
         self._told = self.start.offset if broker.is_ours(self.start) else 0
 
     async def read(self, limit: int) -> list[Message | Gap]:

@@ -1,0 +1,24 @@
+"""The simulation can fail: each of a list of faults is found within a few seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from .faults import broken, names
+from .play import simulate
+from .truth import SimulationError
+
+SEEDS = 150
+"""Within which a fault must be found; most need one to five."""
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.leaves_open("a broken server may")
+def test_a_fault_is_found(name: str) -> None:
+    with broken(name):
+        for seed in range(SEEDS):
+            try:
+                simulate(seed)
+            except SimulationError:
+                return
+    pytest.fail(f"not found in {SEEDS} seeds")
