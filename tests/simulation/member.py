@@ -17,7 +17,7 @@ from tests.support.websocket_peer import HandshakeError, WebSocketPeer
 
 from .follow import Asked, Follow
 from .script import Reader, Stay
-from .stage import GOODBYE_SECONDS, Life, Line, RefusedError, Stage
+from .stage import GOODBYE_SECONDS, HANGUP_SECONDS, Life, Line, RefusedError, Stage
 from .truth import check
 from .wire import PacedEnd
 
@@ -72,7 +72,9 @@ class Member:
             check(life.ending or life.truth.server.forgets, "refused:", why)
         finally:
             talk, self.talk = self.talk, None
-            await _leave(end, stay.farewell, talk)
+            with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                await _leave(end, stay.farewell, talk)
+            end.reset()
             self._nursery.start_soon(_check_served, line)
 
     async def _stay(self, stream: PacedEnd, life: Life, number: int, stay: Stay) -> None:
@@ -178,17 +180,16 @@ class _Talk:
 
 async def _leave(end: ClientEnd, farewell: str, talk: _Talk | None) -> None:
     if farewell == "close" and talk is not None:
-        with trio.CancelScope(shield=True), trio.move_on_after(GOODBYE_SECONDS):
-            try:
-                await talk.peer.close()
-                while True:
-                    await talk.peer.receive()
-            except (EOFError, trio.BrokenResourceError, LocalProtocolError):
-                pass
-    if farewell == "fin":
+        try:
+            await talk.peer.close()
+            while True:
+                await talk.peer.receive()
+        except (EOFError, trio.BrokenResourceError, LocalProtocolError):
+            pass
+    elif farewell == "fin":
         end.close()
-    else:
-        end.reset()
+        # A moment later the process that had it is gone, too.
+        await trio.sleep(HANGUP_SECONDS)
 
 
 async def _check_served(line: Line) -> None:

@@ -57,7 +57,7 @@ def play(script: Script) -> None:
     try:
         with no_error_logged():
             trio.run(_play, script, clock=MockClock(autojump_threshold=0))
-    except BaseException as error:
+    except (Exception, BaseExceptionGroup) as error:
         raise _first_failure(error) from error
     finally:
         run._r.setstate(state)
