@@ -16,12 +16,12 @@ import trio
 from ..lifecycle import CloseReason
 from .broker import Broker, Excerpt, TopicsFullError
 from .cursor import Cursor
-from .message import Draft, Form, Message, Notice, in_bursts, reckoned_size
+from .message import Burst, Draft, Form, Message, Notice, in_bursts, reckoned_size
 from .rules import Overflow, TopicRules
 from .selection import Selection, matches
 from .start import Start
 from .subscription import Sink, Subscription
-from .topic import Group, Topic
+from .topic import Group, Topic, tell_across
 
 _FORGET_PAUSE = 1.0
 """Seconds between two searches for topics that can be forgotten, since each looks at all of them."""
@@ -203,18 +203,18 @@ class Hub:
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         self.published += len(messages)
-        for item in in_bursts(messages):
-            if isinstance(item, Message):
-                topic = self._topics[item.topic]
-                if topic.tap is not None:
-                    topic.tap(item)
-                self.delivered += topic.tell(item)
-            else:
-                topic = self._topics[item.messages[0].topic]
-                if topic.tap is not None:
-                    for message in item.messages:
-                        topic.tap(message)
-                self.delivered += topic.tell(item) * len(item.messages)
+        topics = {name: self._topics[name] for name in dict.fromkeys(message.topic for message in messages)}
+        for message in messages:
+            tap = topics[message.topic].tap
+            if tap is not None:
+                tap(message)
+        if len(topics) > 1:
+            self.delivered += tell_across(topics, messages)
+            return
+        for topic in topics.values():
+            for item in in_bursts(messages):
+                count = len(item.messages) if isinstance(item, Burst) else 1
+                self.delivered += topic.tell(item) * count
 
     def announce(self, topic: str, notice: Notice, *, but: Subscription | None = None) -> None:
         """Give `notice` to every subscription of `topic`, apart from `but`.  Never waits."""

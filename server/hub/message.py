@@ -96,7 +96,9 @@ class Message:
 
 
 class Burst:
-    """Messages of one topic that were published at once: they leave in one write where they can."""
+    """Messages that were published at once, of one topic or several, in order: they leave in one write where
+    they can.
+    """
 
     __slots__ = ("_frames", "messages")
 
@@ -117,11 +119,11 @@ BURST_BYTES = 64 * 1024
 
 
 def in_bursts(messages: Sequence[Message]) -> Iterator[Message | Burst]:
-    """`messages`, in order, as bursts of one topic each; a message alone as itself."""
+    """`messages`, in order, as bursts; a message alone as itself."""
     start, size = 0, 0
     for index, message in enumerate(messages):
         size += message.size
-        if index > start and (message.topic != messages[start].topic or size > BURST_BYTES):
+        if index > start and size > BURST_BYTES:
             yield _burst(messages[start:index])
             start, size = index, message.size
     if messages:

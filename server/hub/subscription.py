@@ -257,7 +257,7 @@ class Subscription:
     def _put(self, lane: Lane, item: Waiting) -> bool:
         """Queue `item`, whatever that takes; False where the subscription cannot go on."""
         others = self._queued - lane.count
-        others_bytes = self._queued_bytes - lane.size
+        others_bytes = self._held_bytes - lane.size
         if lane.overflow is Overflow.LATEST:
             if not self._fits_beside(others, others_bytes, 1, item.size):
                 return False
@@ -283,14 +283,21 @@ class Subscription:
         lane.put(item)
         return True
 
+    @property
+    def _held_bytes(self) -> int:
+        """Bytes that count towards what all topics together may have: what is queued, and of what is being
+        written, one large message say, that which is more than a usual write.
+        """
+        return self._queued_bytes + max(0, self._in_flight - JOINED_BYTES)
+
     def _fits_beside(self, others: int, others_bytes: int, count: int, size: int) -> bool:
-        """Whether a topic may have `count` items of `size` bytes waiting while other topics have so much.
+        """Whether a topic may have `count` items of `size` bytes waiting while so much else is held.
 
         All topics together have a bound too: otherwise what one connection can hold would not be known.
         """
-        return not others or (
-            others + count <= self._topics.max_queued and others_bytes + size <= self._topics.max_queued_bytes
-        )
+        if others_bytes and others_bytes + size > self._topics.max_queued_bytes:
+            return False
+        return not others or others + count <= self._topics.max_queued
 
     def _give_up(self, reason: CloseReason) -> None:
         self._topics.leave(self)
@@ -322,9 +329,9 @@ class Subscription:
             return True
         lane = self._lanes.get(topic)
         if lane is None:
-            return self._fits_beside(self._queued, self._queued_bytes, count, size)
+            return self._fits_beside(self._queued, self._held_bytes, count, size)
         return lane.has_room(count, size) and self._fits_beside(
-            self._queued - lane.count, self._queued_bytes - lane.size, lane.count + count, lane.size + size
+            self._queued - lane.count, self._held_bytes - lane.size, lane.count + count, lane.size + size
         )
 
     async def wait_room(self, topic: str, count: int, size: int) -> None:
@@ -409,5 +416,7 @@ class Subscription:
         return batch
 
     def _written(self) -> None:
-        self._topics.buffered_bytes -= self._in_flight
-        self._in_flight = 0
+        if self._in_flight:
+            self._topics.buffered_bytes -= self._in_flight
+            self._in_flight = 0
+            self._tell_drained()

@@ -108,9 +108,7 @@ class Subscriber(Connection):
         receive_buffer: int | None = None,
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
-        path: str | None = None,
     ) -> None:
-        """`path` is asked for where it is not the stream of `topic` alone."""
         super().__init__(port, receive_buffer=receive_buffer)
         self._h11 = h11.Connection(h11.CLIENT)
         self._parser = SSEParser()
@@ -121,7 +119,7 @@ class Subscriber(Connection):
         fields = {"Host": "localhost", "Accept": "text/event-stream", **(headers or {})}
         if last_event_id is not None:
             fields["Last-Event-ID"] = last_event_id
-        target = (path or f"/topics/{topic}/events") + (f"?{query}" if query else "")
+        target = f"/topics/{topic}/events" + (f"?{query}" if query else "")
         try:
             if tls is not None:
                 self.start_tls(tls)
@@ -224,10 +222,9 @@ class Api:
         answer = self._call("POST", f"/topics/{topic}", body, {"Content-Type": "application/json"})
         return str(answer["id"])
 
-    def publish_batch(self, topic: str, values: Iterable[object], event: str | None = None) -> list[str]:
+    def publish_batch(self, topic: str, values: Iterable[object]) -> list[str]:
         """Publish each of `values` in one batch, and return the messages' ids."""
-        named = {} if event is None else {"event": event}
-        body = "".join(json.dumps({"data": value, **named}) + "\n" for value in values)
+        body = "".join(json.dumps({"data": value}) + "\n" for value in values)
         answer = self._call("POST", f"/topics/{topic}", body, {"Content-Type": NDJSON})
         return [str(each) for each in answer["ids"]]
 

@@ -104,6 +104,4 @@ def test_the_first_two_blocks_of_the_readme_run_the_server_and_its_tests() -> No
 def test_links_between_pages_lead_somewhere() -> None:
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
-            if target == "reference/errors.md" or target == "errors.md":
-                continue
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -53,6 +53,9 @@ ANSWERS = st.lists(st.sampled_from([Sent.SENT, Sent.KEPT, Sent.BUSY]), min_size=
 POLICIES = [Overflow.DISCONNECT, Overflow.DROP_OLDEST, Overflow.LATEST, Overflow.BLOCK]
 
 
+FOREIGN = Cursor("foreign", 1)
+
+
 class SmallPages(MemoryBroker):
     """Reads pages of `PAGE` messages, whatever is asked for: page boundaries come to stand anywhere."""
 
@@ -251,7 +254,8 @@ class ManyTopics(RuleBasedStateMachine):
             return None
         self.leave(client)
         selection = Selection.of(entries) if entries else client.selection
-        return self.subscribe(selection, client.last, data)
+        still_foreign = client.subscriber.subscription.start == FOREIGN and not client.read
+        return self.subscribe(selection, "foreign" if still_foreign else client.last, data)
 
     def subscribe(self, selection: Selection, how: str | int, data: st.DataObject) -> Client | None:
         head = self.hub.head
@@ -272,7 +276,7 @@ class ManyTopics(RuleBasedStateMachine):
                     max([*self.kept(topic)[-count:][:1], 1]) - 1 if self.kept(topic) else gone[topic]
                 )
         elif how in ("earliest", "foreign"):
-            start = Earliest() if how == "earliest" else After(Cursor("foreign", 1))
+            start = Earliest() if how == "earliest" else After(FOREIGN)
         else:
             offset = how if isinstance(how, int) else data.draw(st.integers(0, head.offset))
             start = After(Cursor(head.epoch, offset))
@@ -301,8 +305,8 @@ class ManyTopics(RuleBasedStateMachine):
         self.run(run)
         if not made:
             return None
-        # A foreign cursor stays the client's own until the gap: it is behind nothing.
-        began = made[0].subscription.start.offset if how != "foreign" else 0
+        start_id = made[0].subscription.start
+        began = 0 if start_id == FOREIGN else start_id.offset
         # Cut now, it would come back with this.
         assert all(offset > began for topic in topics for offset in self.wanted(topic, begin[topic]))
         client = Client(made[0], selection, begin, unknown, last=began)

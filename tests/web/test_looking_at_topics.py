@@ -167,3 +167,12 @@ async def test_emptying_a_topic_answers_204_without_a_body(autojump_clock: MockC
         assert (await world.request("GET", "/topics/news/messages")).json()["messages"] == []
         assert (await world.request("DELETE", "/topics/other")).problem == (404, "topic_unknown")
         assert (await world.request("DELETE", "/topics/clock")).problem == (403, "topic_reserved")
+
+
+async def test_a_pattern_that_would_take_long_to_read_is_refused(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.publish("a" * 128, 1)
+        longest = await world.request("GET", "/topics?pattern=" + "[a]" * 85 + "*")
+        assert [shown["topic"] for shown in longest.json()["topics"]] == ["a" * 128]
+        over = await world.request("GET", "/topics?pattern=" + "[*" * 128 + "a")
+        assert over.problem == (400, "query_invalid")

@@ -7,24 +7,21 @@ that place, messages are gone, and a gap stands in the order where they would ha
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby, takewhile
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import trio
 
+from ..broker import ReplayLimits
 from ..cursor import Cursor
 from ..history import History
 from ..message import Gap, GapReason, Message
-from ..rules import Overflow
+from ..rules import Overflow, RulesOf
 from ..selection import Selection
 from ..start import After, Earliest, Live, Rewind, Start
-
-if TYPE_CHECKING:
-    from .memory import MemoryBroker
-
 
 PAGE_BYTES = 128 * 1024
 """What a page is reckoned at may come to this, or one message: its reader may be slow, and hold it long."""
@@ -47,6 +44,28 @@ class Missing(NamedTuple):
     missed: int | None
 
 
+class Histories(Protocol):
+    """What a replay has of the store."""
+
+    epoch: str
+    forgotten_floor: int
+    replay_limits: ReplayLimits
+
+    @property
+    def head(self) -> Cursor:
+        """Behind the newest message of the store."""
+
+    @property
+    def rules_of(self) -> RulesOf:
+        """The rules of each topic."""
+
+    def is_ours(self, cursor: Cursor) -> bool:
+        """Whether this store can have given `cursor`."""
+
+    def matching(self, selection: Selection) -> Iterator[tuple[str, History]]:
+        """The topics of `selection` that have a history, what is too old taken out."""
+
+
 class MemoryReplay:
     """See `Replay`."""
 
@@ -62,7 +81,7 @@ class MemoryReplay:
         "start",
     )
 
-    def __init__(self, broker: MemoryBroker, selection: Selection, start: Start) -> None:
+    def __init__(self, broker: Histories, selection: Selection, start: Start) -> None:
         self._broker = broker
         self._selection = selection
         self._places: dict[str, _Place] = {}
