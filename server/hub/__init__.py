@@ -6,7 +6,20 @@ from .cursor import Cursor
 from .feeds import run_ticking_feed
 from .history import HistoryLimits
 from .hub import BatchTooLargeError, Hub, HubLimits, MessageTooLargeError, TopicInfo
-from .message import Burst, Draft, Flush, Form, Gap, Heartbeat, Item, Message, Notice, Origin, joined
+from .message import (
+    Burst,
+    Draft,
+    Flush,
+    Form,
+    Gap,
+    Heartbeat,
+    Item,
+    Message,
+    Notice,
+    Origin,
+    joined,
+    reckoned_size,
+)
 from .rules import Overflow, RulesOf, TopicRules, same_rules
 from .selection import Selection
 from .start import After, Earliest, Live, Rewind, Start
@@ -45,6 +58,7 @@ __all__ = [
     "TopicRules",
     "TopicsFullError",
     "joined",
+    "reckoned_size",
     "run_ticking_feed",
     "same_rules",
 ]

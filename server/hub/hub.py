@@ -232,6 +232,16 @@ class Hub:
         topic.tell(self._broker.purge(name))
         return True
 
+    def drop(self, name: str) -> None:
+        """Forget the topic with all that is kept of it, for good: its name must never be used again.
+
+        Nobody may be subscribed to it, or keep it.
+        """
+        topic = self._topics.get(name)
+        assert topic is None or topic.is_unused(), f"{name} is in use"
+        self._topics.pop(name, None)
+        self._broker.drop(name)
+
     def set_tap(self, topic: str, callback: Callable[[Message], object] | None) -> None:
         """Let `callback`, the one tap of `topic`, see each message before any subscription does; None ends
         it.
