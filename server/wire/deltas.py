@@ -56,8 +56,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """There will be no more of it.  `code` is one of `server.wire.problem.CODES`; `message` is fit to be shown:
-    never what an upstream said.
+    """There will be no more of it.  `code` is one of `server.wire.problem.CODES`; `message` is fit to be
+    shown: never what an upstream said.
     """
 
     code: str
@@ -93,7 +93,7 @@ class Encoder(Protocol):
     resumable: ClassVar[bool]
     """Whether its events carry the ids of deltas, so that Last-Event-ID says what a viewer has seen."""
     heartbeat: ClassVar[bytes]
-    """What may be sent between any two results, and means nothing; empty where the format has no such thing."""
+    """What may be sent between any two results, and means nothing; empty where there is no such thing."""
 
     def begin(self) -> bytes: ...
 
