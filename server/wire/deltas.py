@@ -72,11 +72,13 @@ class About:
     """What every form may say of the generation itself.
 
     `id` is the generation's, without any prefix that a form may want; `created` is Unix time, in seconds.
+    `start` is the id of the place before its first delta, from which a client resumes that has seen nothing.
     """
 
     id: str
     model: str
     created: int
+    start: str | None = None
 
 
 class Encoder(Protocol):
