@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,16 @@ from typing import cast
 import trio
 from quart_trio import QuartTrio
 
+from .generations import (
+    GENERATION_TOPIC_PREFIX,
+    GenerationLimits,
+    Generations,
+    Provider,
+    ProviderOptions,
+    Stream,
+    open_generations,
+    open_provider,
+)
 from .hub import (
     Draft,
     HistoryLimits,
@@ -52,6 +62,7 @@ from .web import (
     IdempotencyKeys,
     IdempotencyLimits,
     events_blueprint,
+    generations_blueprint,
     install_doors,
     install_error_handlers,
     operations_blueprint,
@@ -88,6 +99,7 @@ class Application:
     app: App
     events: EventServices
     rooms: RoomServices
+    generations: Generations
     rules: OriginRules
 
     @property
@@ -139,42 +151,83 @@ async def open_application(
     rooms_url: str | None = None,
     *,
     hub: Hub | None = None,
+    providers: Mapping[str, Provider | Stream] | None = None,
 ) -> AsyncIterator[Application]:
     """Open what the server holds: hub, registry, heartbeats and feeds.
 
     `binds` are the addresses it is reached at, `rooms_url` is where rooms are, None where that is the same,
-    `hub` takes the place of the one that the settings describe.
+    `hub` takes the place of the one that the settings describe, `providers` are generations' providers of the
+    program's own, by name.
 
     Leaving the block cancels the background tasks.  One that fails takes the block down with it: a server
     without its heartbeat is not to go on.
+
+    Raises:
+        ProviderMissingError: there is no provider as the settings name it.
     """
     registry = Registry(log_stream_end)
-    hub = hub or _open_hub(settings)
+    limits = _generation_limits(settings)
+    hub = hub or _open_hub(settings, limits)
     heartbeats = Heartbeats(settings.heartbeat)
     gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
     events = EventServices(hub, registry, heartbeats, gate)
     keys = IdempotencyKeys(
         IdempotencyLimits(settings.idempotency_seconds, settings.idempotency_keys, settings.idempotency_bytes)
     )
-    stats = StatsSource(registry, hub, settings.memory_ceiling().total, lambda: keys.size)
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    app = _create_app(events, rooms, settings.max_body, keys, rules, stats, rooms_url)
-    async with trio.open_nursery() as background:
+    async with (
+        open_provider(settings.provider, _provider_options(settings), providers) as provider,
+        open_generations(hub, provider, limits, gate) as generations,
+        trio.open_nursery() as background,
+    ):
+        ceiling = settings.memory_ceiling().total
+        stats = StatsSource(registry, hub, ceiling, lambda: keys.size + generations.prompt_bytes)
+        app = _create_app(events, rooms, generations, settings.max_body, keys, rules, stats, rooms_url)
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
         background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
-        yield Application(settings, app, events, rooms, rules)
+        yield Application(settings, app, events, rooms, generations, rules)
         background.cancel_scope.cancel()
 
 
-def _open_hub(settings: Settings) -> Hub:
+def _provider_options(settings: Settings) -> ProviderOptions:
+    return ProviderOptions(
+        settings.echo_delay_ms,
+        settings.openai_base_url or os.environ.get("OPENAI_BASE_URL"),
+        settings.openai_model,
+        settings.openai_api_key or os.environ.get("OPENAI_API_KEY"),
+    )
+
+
+def _generation_limits(settings: Settings) -> GenerationLimits:
+    return GenerationLimits(
+        size=settings.generation_bytes(),
+        running=settings.max_generations,
+        each=settings.max_generations_per_client or settings.max_generations,
+        queue=settings.generation_queue,
+        kept_seconds=settings.generation_seconds,
+        kept=settings.generations_kept,
+        kept_bytes=settings.generations_kept_bytes,
+        max_tokens=settings.max_tokens,
+        max_prompt=settings.max_prompt,
+        silence=settings.provider_timeout,
+        detach_max=settings.detach_max,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def _open_hub(settings: Settings, generations: GenerationLimits) -> Hub:
+    of_generations = generations.rules()
+
     def rules_of(topic: str) -> TopicRules:
+        if topic.startswith(GENERATION_TOPIC_PREFIX):
+            return of_generations
         room = topic.removeprefix(ROOM_TOPIC_PREFIX)
         given = settings.topic_rule(topic) if room == topic else settings.room_rule(room)
         history = HistoryLimits(given.history, given.history_seconds, given.history_bytes)
@@ -196,6 +249,7 @@ def _open_hub(settings: Settings) -> Hub:
 def _create_app(
     events: EventServices,
     rooms: RoomServices,
+    generations: Generations,
     max_body: int,
     keys: IdempotencyKeys,
     rules: OriginRules,
@@ -216,6 +270,7 @@ def _create_app(
     app.register_blueprint(events_blueprint(events, offered_codings()))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
+    app.register_blueprint(generations_blueprint(generations, events, keys, max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app

@@ -316,19 +316,42 @@ def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
 
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    connections, encoders, history, idempotency = ceiling.components
+    connections, encoders, history, idempotency, generations, kept = ceiling.components
     assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
     # Each connection may be compressed, with the coding that takes most: br, which the tests need installed.
     assert encoders == Component("encoders", 10, 448 * KIB)
     assert history == Component("history", 3, 8 * MIB)
     assert idempotency == Component("idempotency", 1, 64 * MIB)
-    assert ceiling.total == connections.total + encoders.total + history.total + idempotency.total
+    # Each as large as an answer may be, beside what was asked.
+    assert generations == Component("generations", 120, (4000 + 16 + 256) * KIB)
+    assert kept == Component("kept generations", 1, 64 * MIB)
+    assert ceiling.total == sum(component.total for component in ceiling.components)
 
 
 def test_a_connection_holds_a_body_or_a_subscription_whichever_may_be_larger() -> None:
     assert _each_connection(Settings(max_body=8 * MIB)) == 16 * MIB + 65 * KIB
     assert _each_connection(Settings(capacity_bytes=9 * MIB)) == 9 * MIB + 64 * KIB
     assert _each_connection(Settings(connection_bytes=10 * MIB)) == 10 * MIB + 64 * KIB
+
+
+def test_a_connection_may_have_a_whole_answer_of_a_model_waiting() -> None:
+    assert _each_connection(Settings(max_tokens=8000)) == (8000 + 16 + 64) * KIB
+
+
+def test_a_secret_is_read_from_the_environment_alone_and_never_shown(config: Path) -> None:
+    key = "sk-very-secret"
+    environ = {"SLUICEWAY_OPENAI_API_KEY": key}
+    command = CommandLine.load([], environ)
+    assert command.settings.openai_api_key == key
+    assert (
+        "openai_api_key = given, and not shown  (environment, SLUICEWAY_OPENAI_API_KEY)" in command.describe()
+    )
+    assert key not in command.describe() + repr(command.settings)
+    assert "unknown flag --openai-api-key" in refusal("--openai-api-key", key)
+    assert "openai-api-key" in toml_refusal(config, f'openai-api-key = "{key}"')
+    wrong = refusal(OPENAI_API_KEY="two words")
+    assert "SLUICEWAY_OPENAI_API_KEY" in wrong
+    assert "two" not in wrong
 
 
 def _each_connection(settings: Settings) -> int:
@@ -352,11 +375,13 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
         .describe()
         .endswith(
             "memory ceiling (if every buffer were full at once)\n"
-            "  connections  10000 x 4.06 MiB = 39.7 GiB (42598400000 bytes)\n"
-            "  encoders     10000 x 448 KiB = 4.27 GiB (4587520000 bytes)\n"
-            "  history      10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
-            "  idempotency  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
-            "  total        122 GiB (131139108864 bytes)"
+            "  connections       10000 x 4.06 MiB = 39.7 GiB (42598400000 bytes)\n"
+            "  encoders          10000 x 448 KiB = 4.27 GiB (4587520000 bytes)\n"
+            "  history           10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
+            "  idempotency       1 x 64 MiB = 64 MiB (67108864 bytes)\n"
+            "  generations       120 x 4.17 MiB = 501 MiB (524943360 bytes)\n"
+            "  kept generations  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
+            "  total             123 GiB (131731161088 bytes)"
         )
     )
 

@@ -7,6 +7,7 @@ from .feeds import run_ticking_feed
 from .history import HistoryLimits
 from .hub import BatchTooLargeError, Hub, HubLimits, MessageTooLargeError, TopicInfo
 from .message import (
+    OVERHEAD,
     Burst,
     Draft,
     Flush,
@@ -26,6 +27,7 @@ from .start import After, Earliest, Live, Rewind, Start
 from .subscription import Subscription
 
 __all__ = [
+    "OVERHEAD",
     "After",
     "BatchTooLargeError",
     "Burst",

@@ -19,7 +19,11 @@ from server.settings.kinds import (
     KIB,
     LISTEN_ADDRESS,
     MIB,
+    MODEL,
     ORIGIN,
+    PROVIDER,
+    SECRET,
+    URL,
     Address,
     Count,
     Seconds,
@@ -45,6 +49,10 @@ from server.wire.content_coding import offered_codings
 
 DESCRIPTION = "A streaming server: Server-Sent Events and WebSocket rooms."
 
+TOKEN_BYTES = KIB
+"""What a token of an answer may be reckoned at, on average."""
+CLOSING_BYTES = 16 * KIB
+"""Room for the closing of a generation beside its answer."""
 CONNECTION_OVERHEAD = 64 * KIB
 """Bytes a connection has beside its queue or body: head, rest of a write, unsent kernel buffer."""
 
@@ -108,6 +116,42 @@ class Settings:
     idempotency_seconds: float = setting(
         300.0, Seconds(most=86_400.0), "time for which the answer to an Idempotency-Key is given again"
     )
+    provider: str = setting(
+        "echo", PROVIDER, "where generations come from: echo, openai, or module:function for one of your own"
+    )
+    provider_timeout: float = setting(
+        60.0, Seconds(), "time a provider may give nothing, before its first token and between any two"
+    )
+    echo_delay_ms: int = setting(
+        20, Count(least=0, most=60_000), "milliseconds before each word of the provider echo"
+    )
+    openai_base_url: str | None = setting(
+        None,
+        URL,
+        "where the provider openai asks, ending in /v1; else OPENAI_BASE_URL, else OpenAI itself",
+        optional=True,
+    )
+    openai_model: str | None = setting(
+        None, MODEL, "model of the provider openai where a request names none", optional=True
+    )
+    openai_api_key: str | None = setting(
+        None, SECRET, "key of the provider openai; else OPENAI_API_KEY", optional=True, secret=True
+    )
+    max_generations: int = setting(100, Count(most=100_000), "most generations running at once")
+    max_generations_per_client: int | None = setting(
+        None, Count(most=100_000), "the same for one client address", optional=True
+    )
+    generation_queue: int = setting(
+        20, Count(least=0, most=100_000), "generations that may wait for their turn; further ones get 429"
+    )
+    generation_seconds: float = setting(
+        300.0, Seconds(most=86_400.0), "time for which a generation is kept after its end"
+    )
+    detach_max: float = setting(
+        600.0, Seconds(most=86_400.0), "longest that a generation may go on without a viewer"
+    )
+    max_tokens: int = setting(4_000, Count(most=1_000_000), "most tokens of one answer")
+    max_prompt: int = setting(256 * KIB, Size(), "most bytes of all messages of a request for an answer")
     echo: bool = setting(False, Switch(), "serve /echo, a WebSocket that sends every message back")
     log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
 
@@ -149,6 +193,10 @@ class Settings:
     idempotency_bytes: int = setting(
         64 * MIB, Size(), "bytes kept of idempotency keys and their answers", fixed=True
     )
+    generations_kept: int = setting(10_000, Count(), "generations kept after their end", fixed=True)
+    generations_kept_bytes: int = setting(
+        64 * MIB, Size(), "bytes kept of generations after their end", fixed=True
+    )
 
     def __post_init__(self) -> None:
         for name, option in declared_options().items():
@@ -164,7 +212,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings of the environment alone, for a process whose command line is not ours."""
-        return _settings_of(sources.read_environment(settable_options(stock=True), environ))
+        return _settings_of(sources.read_environment(settable_options(stock=True, secret=True), environ))
 
     def topic_rule(self, name: str) -> TopicSettings:
         """What holds for the topic `name`: its first matching rule, and the defaults for the rest."""
@@ -188,6 +236,12 @@ class Settings:
                 Component("encoders", self.max_connections, _largest_encoder()),
                 Component("history", self.max_topics, per_topic),
                 Component("idempotency", 1, self.idempotency_bytes),
+                Component(
+                    "generations",
+                    self.max_generations + self.generation_queue,
+                    self.generation_bytes() + self.max_prompt,
+                ),
+                Component("kept generations", 1, self.generations_kept_bytes),
             )
         )
 
@@ -196,7 +250,11 @@ class Settings:
         message may be reckoned at: as text and as the frame made of it.
         """
         waiting = max(each.capacity_bytes for each in self._possible_settings())
-        return max(self.connection_bytes, waiting, 2 * self.max_body + KIB)
+        return max(self.connection_bytes, waiting, 2 * self.max_body + KIB, self.generation_bytes())
+
+    def generation_bytes(self) -> int:
+        """The most bytes that one answer of a model is reckoned at, with its closing."""
+        return self.max_tokens * TOKEN_BYTES + CLOSING_BYTES
 
     def _possible_settings(self) -> list[TopicSettings]:
         # Rooms are topics to the hub: they are among max_topics, and wait in the same queues.
@@ -240,7 +298,7 @@ class CommandLine:
             print(f"sluiceway {_version()}")
             raise SystemExit(0)
         from_file = sources.read_file(options, arguments.config) if "config" in arguments else {}
-        from_environment = sources.read_environment(options, environ)
+        from_environment = sources.read_environment(settable_options(secret=True), environ)
         given = from_file | from_environment | sources.read_flags(options, arguments)
         return cls(_settings_of(given), "check" in arguments, given)
 
@@ -275,12 +333,15 @@ def declared_options() -> dict[str, Option]:
     return {each.name: each.metadata["option"] for each in fields(Settings)}
 
 
-def settable_options(*, stock: bool = False) -> dict[str, Option]:
+def settable_options(*, stock: bool = False, secret: bool = False) -> dict[str, Option]:
     """Those that have a flag, a variable and a key; with `stock` also those for a stock ASGI server's
-    process.
+    process, with `secret` those that have a variable alone.
     """
-    options = declared_options().items()
-    return {name: option for name, option in options if not option.fixed and (stock or not option.stock)}
+    return {
+        name: option
+        for name, option in declared_options().items()
+        if not option.fixed and (stock or not option.stock) and (secret or not option.secret)
+    }
 
 
 def _settings_of(given: Mapping[str, Given]) -> Settings:

@@ -1,12 +1,13 @@
 """HTTP response bodies that stream, and what keeps them alive."""
 
 from .compression import CompressedStream, compressed
-from .events import EventServices, EventStream, closing_event, refused_events
-from .forms import shown_gap
+from .events import FIRST_RETRY_MS, EventServices, EventStream, closing_event, refused_events
+from .forms import framed, shown_gap
 from .heartbeats import Heartbeats
 from .responses import PulledBody, PulledRequest, StreamBody, StreamingConnection
 
 __all__ = [
+    "FIRST_RETRY_MS",
     "CompressedStream",
     "EventServices",
     "EventStream",
@@ -17,6 +18,7 @@ __all__ = [
     "StreamingConnection",
     "closing_event",
     "compressed",
+    "framed",
     "refused_events",
     "shown_gap",
 ]

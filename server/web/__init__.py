@@ -3,6 +3,7 @@
 from .answers import refuse_events
 from .doors import install_doors, install_error_handlers
 from .events import events_blueprint
+from .generations import generations_blueprint
 from .handshakes import websocket_door
 from .idempotency import IdempotencyKeys, IdempotencyLimits
 from .operations import operations_blueprint
@@ -15,6 +16,7 @@ __all__ = [
     "IdempotencyKeys",
     "IdempotencyLimits",
     "events_blueprint",
+    "generations_blueprint",
     "install_doors",
     "install_error_handlers",
     "operations_blueprint",
