@@ -19,13 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import trio  # noqa: PLC0415
 
     from .application import serve  # noqa: PLC0415
+    from .generations import ProviderMissingError  # noqa: PLC0415
     from .observability import configure  # noqa: PLC0415
 
     configure(command.settings.log_format)
     code = 0
     try:
         trio.run(serve, command.settings, _announce)
-    except* OSError as errors:
+    except* (OSError, ProviderMissingError) as errors:
         print(f"sluiceway: error: {_innermost(errors)}", file=sys.stderr)
         code = 1
     return code

@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -26,6 +26,7 @@ from .generations import (
     GenerationLimits,
     Generations,
     Provider,
+    ProviderMissingError,
     ProviderOptions,
     Stream,
     open_generations,
@@ -284,12 +285,18 @@ def _stats_draft(stats: StatsSource) -> Draft:
     return Draft("stats", json_text.encode(stats.collect()))
 
 
-async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> None:
+async def serve(
+    settings: Settings,
+    on_ready: Callable[[list[str]], object],
+    providers: Mapping[str, Provider | Stream] | None = None,
+) -> None:
     """Serve until the drain that SIGTERM or SIGINT begins is over; a second signal ends the process at once.
 
-    `on_ready` is given the URLs once all listeners accept.
+    `on_ready` is given the URLs once all listeners accept; `providers` are generations' providers of the
+    program's own, by name.
 
     Raises:
+        ProviderMissingError: there is no provider as the settings name it.
         OSError: an address cannot be bound, or a certificate not be read.
     """
     raise_descriptor_limit()
@@ -297,7 +304,10 @@ async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> 
     addresses = [(address.host, address.port) for address in settings.bind]
     with open_listeners(addresses) as listeners:
         binds = [_bound(host, listener) for (host, _), listener in zip(addresses, listeners, strict=True)]
-        async with open_application(settings, binds) as application, trio.open_nursery() as nursery:
+        async with (
+            open_application(settings, binds, providers=providers) as application,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(_drain_on_signals, application.gate)
             server = application.server()
             await nursery.start(server.run, listeners, tls)
@@ -365,13 +375,18 @@ async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
 
 async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
     await receive()
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         try:
             stack.enter_context(_only_worker())
             settings = Settings.from_environment(os.environ)
             host = settings.rooms_bind.host
             listeners = stack.enter_context(open_listeners([(host, settings.rooms_bind.port)]))
-        except (ValueError, OSError) as error:
+            # Bound to every address it has no name of its own: a browser on this machine finds it there.
+            reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+            rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
+            opening = open_application(settings, rooms_url=rooms_url)
+            application = await stack.enter_async_context(opening)
+        except (ValueError, OSError, ProviderMissingError) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         configure(settings.log_format)
@@ -379,13 +394,7 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
             "running under a stock ASGI server: no write deadline, no write-through, no time limits for slow "
             "heads and bodies, and streams are cut rather than drained; `python -m server` has them"
         )
-        # Bound to every address it has no name of its own: a browser on this machine finds it there.
-        reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
-        async with (
-            open_application(settings, rooms_url=rooms_url) as application,
-            trio.open_nursery() as nursery,
-        ):
+        async with trio.open_nursery() as nursery:
             # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.
             server = application.server()
             await nursery.start(server.run, listeners, None)
