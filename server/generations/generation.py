@@ -22,7 +22,7 @@ import trio
 
 from ..hub import Cursor, Hub, reckoned_size
 from ..wire.deltas import About, Delta, Failure, Finish, Text, ToolCall, Usage
-from .log import GENERATION_TOPIC_PREFIX, delta_of, draft_of
+from .log import GENERATION_TOPIC_PREFIX, checked, delta_of, draft_of
 from .places import Place
 from .providers import Provider, ProviderError
 from .providers.provider import FAILURES
@@ -270,7 +270,7 @@ class Generation:
             async with aclosing(provider.stream(request)) as deltas:
                 patience.deadline = trio.current_time() + silence
                 async for given in deltas:
-                    delta = Text(given) if isinstance(given, str) else given
+                    delta = checked(given)
                     match delta:
                         case Text(""):
                             pass
@@ -286,8 +286,6 @@ class Generation:
                             silence = min(silence, AFTER_FINISH_SECONDS)
                         case Failure():
                             return delta
-                        case _:
-                            raise TypeError(f"a provider gave {type(given).__name__}")
                     patience.deadline = trio.current_time() + silence
         if patience.cancelled_caught and finish is None:
             raise ProviderError("provider_slow", f"no delta for {limits.silence:g} s")

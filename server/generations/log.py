@@ -11,8 +11,12 @@ import msgspec
 from ..hub import Draft, Gap, Heartbeat, Message, Notice
 from ..wire import json_text
 from ..wire.deltas import Delta, Failure, Finish, Text, ToolCall, Usage
+from ..wire.problem import CODES
 
 GENERATION_TOPIC_PREFIX = "generations/"
+
+FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+"""Why a model ends.  All forms know these."""
 
 _KINDS: dict[type[Delta], str] = {
     Text: "text",
@@ -35,6 +39,32 @@ def draft_of(topic: str, delta: Delta) -> Draft:
     # Nearly all are text, and it stands bare.
     value = delta.text if isinstance(delta, Text) else delta
     return Draft(topic, json_text.encode(value), event=_KINDS[type(delta)])
+
+
+def checked(given: object) -> Delta:
+    """What a provider gave, as a delta that every viewer can read.  A reason to finish that no form knows is
+    ``stop``.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: there is something else in it than there should be.
+    """
+    if isinstance(given, str):
+        return Text(given)
+    kind = _KINDS.get(type(given))  # type: ignore[arg-type]
+    if kind is None:
+        raise TypeError(f"a provider gave {type(given).__name__}")
+    if isinstance(given, Text):
+        if not isinstance(given.text, str):
+            raise TypeError("a provider gave a text that is none")
+        return given
+    # Few are of these kinds.
+    delta = _DECODERS[kind].decode(msgspec.json.encode(given))
+    if isinstance(delta, Finish) and delta.reason not in FINISH_REASONS:
+        return Finish("stop")
+    if isinstance(delta, Failure) and delta.code not in CODES:
+        raise ValueError(f"a provider gave a failure of unknown code: {delta.code}")
+    return delta
 
 
 def delta_of(message: Message) -> Delta:

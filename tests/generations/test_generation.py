@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -228,7 +230,8 @@ async def test_a_provider_that_falls_silent_fails(autojump_clock: MockClock, bef
 
 
 async def test_garbage_from_a_provider_is_a_failure(autojump_clock: MockClock) -> None:
-    for garbage in (7j, "\ud800"):
+    wrong: Any = None
+    for garbage in (7j, "\ud800", Text(wrong), Usage(1, wrong), ToolCall("", wrong, ""), Failure("x", "y")):
         async with open_studio(Upstream("a", garbage).provider) as studio:  # type: ignore[arg-type]
             generation = studio.start()
             await generation.wait_over()
@@ -251,7 +254,7 @@ async def test_a_provider_that_fails_while_it_is_stopped_leaves_it_stopped(
         async def stream(self, request):  # type: ignore[no-untyped-def]
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._fail_when_cancelled)
-                yield "a"
+                yield "a"  # noqa: ASYNC101, ASYNC119 - a provider may, as it is closed in the same task
                 await trio.sleep(1000)
 
         async def _fail_when_cancelled(self) -> None:

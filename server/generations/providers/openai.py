@@ -6,15 +6,12 @@ into the log, never to a viewer.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import openai
-import trio
 
 from ...wire.deltas import Delta, Finish, Text, ToolCall, Usage
 from ..request import GenerationRequest, Turn
@@ -23,12 +20,8 @@ from .provider import Provider, ProviderError
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
 
-CLOSING_SECONDS = 5.0
-"""Time for a connection to that server to be closed."""
 _KEYLESS = "none"
 """What is sent as a key where there is none, as to a model server of one's own."""
-_log = logging.getLogger("sluiceway.generations")
-_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 
 
 class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -62,10 +55,10 @@ async def open_openai(
 
         async def stream(request: GenerationRequest) -> AsyncGenerator[Delta | str, None]:
             try:
-                async with _Answer(await client.chat.completions.create(**_asked(request))) as chunks:
+                # Its generators are left to the garbage collector (openai 3.54), its connection is not.
+                async with await client.chat.completions.create(**_asked(request)) as chunks:
                     read = _Reading()
-                    # Not `async for`: that would make one more generator, which nobody closes.
-                    while (chunk := await anext(chunks, None)) is not None:
+                    async for chunk in chunks:
                         for delta in read.take(chunk):
                             yield delta  # noqa: ASYNC119 - consumed under aclosing
                     read.check_whole()
@@ -126,8 +119,7 @@ class _Reading:
                 yield ToolCall(call_id, name, arguments, call.index)
             if choice.finish_reason is not None:
                 self._finished = True
-                reason = choice.finish_reason
-                yield Finish(reason if reason in _REASONS else "stop")
+                yield Finish(choice.finish_reason)
         if chunk.usage is not None:
             yield Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
 
@@ -135,34 +127,6 @@ class _Reading:
         """Raise where the answer has no end."""
         if not self._finished:
             raise ProviderError("provider_failed", "the stream ended without a reason to finish")
-
-
-class _Answer:
-    """The chunks of one answer.  After the block its connection is closed, if it was not read whole."""
-
-    def __init__(self, chunks: openai.AsyncStream[ChatCompletionChunk]) -> None:
-        self._chunks = chunks
-
-    async def __aenter__(self) -> openai.AsyncStream[ChatCompletionChunk]:
-        return self._chunks
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # The client's nested generators are closed by nobody (openai 3.54): cancelled, they unwind one by
-        # one.
-        with trio.CancelScope() as unwinding:
-            unwinding.cancel()
-            try:
-                while await anext(self._chunks, None) is not None:  # noqa: ASYNC102 - cancelled on purpose
-                    pass
-            except Exception as broken:  # noqa: BLE001 - nobody wants any more of it
-                _log.debug("the rest of an answer was broken", exc_info=broken)
-        with trio.move_on_after(CLOSING_SECONDS, shield=True):
-            await self._chunks.close()
 
 
 def _code_of(error: openai.OpenAIError) -> str:
