@@ -157,12 +157,13 @@ async def test_bad_input_is_refused_before_a_stream_begins(
 
 async def test_an_unknown_form_type_or_parameter_is_refused(autojump_clock: MockClock) -> None:
     async with open_world() as world:
-        for target, headers, problem in (
+        wrong: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
             ("/generations?format=xml", {}, (400, "query_invalid")),
             ("/generations?formt=raw", {}, (400, "query_invalid")),
             ("/generations", {"accept": "image/png"}, (406, "form_unacceptable")),
             ("/generations", {"content_type": "text/plain"}, (415, "type_unsupported")),
-        ):
+        ]
+        for target, headers, problem in wrong:
             answer = await world.request("POST", target, json_body=asking(), **headers)
             assert answer.problem == problem
         assert len(world.application.generations) == 0
