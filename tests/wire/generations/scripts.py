@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -81,19 +81,21 @@ class Script:
 def _calls(draw: st.DrawFn, ids: Sequence[str]) -> list[ToolCall]:
     """The pieces of one call for each of `ids`, those of different calls mixed."""
     queues: list[list[ToolCall]] = []
-    for index, call in enumerate(ids):
+    for call in ids:
         arguments = json.dumps(draw(objects), ensure_ascii=draw(st.booleans()))
         cuts = sorted(draw(st.lists(st.integers(0, len(arguments)), max_size=3)))
         edges = [0, *cuts, len(arguments)]
         pieces = [arguments[a:b] for a, b in itertools.pairwise(edges)]
         name = draw(st.sampled_from(["search", "get_weather"]))
-        queues.append([ToolCall(call, "" if n else name, piece, index) for n, piece in enumerate(pieces)])
+        queues.append([ToolCall(call, "" if n else name, piece) for n, piece in enumerate(pieces)])
     mixed: list[ToolCall] = []
     while queues:
         queue = draw(st.sampled_from(queues))
         mixed.append(queue.pop(0))
         queues = [each for each in queues if each]
-    return mixed
+    # Calls are counted as they begin.
+    order = list(dict.fromkeys(piece.id for piece in mixed))
+    return [replace(piece, index=order.index(piece.id)) for piece in mixed]
 
 
 @st.composite
