@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,7 @@ def test_ag_ui_verifies_every_event_and_has_the_messages(
 def test_tanstack_ai_has_the_message(node: NodeProgram, script: Script, places: list[int]) -> None:
     got = read(node, "tanstack", AgUi(ABOUT), script, places)
     assert got.get("error") == (FAILURE.message if script.failed else None)
-    assert tanstack_text(got) == script.text
+    assert_tanstack_has(got, script.text)
 
 
 @few
@@ -296,13 +297,15 @@ def test_tanstack_ai_resumes_where_it_was_cut(node: NodeProgram, script: Script,
     }
     got = node.ask(question)["ok"]
     assert got.get("error") == (FAILURE.message if script.failed else None)
-    assert tanstack_text(got) == script.text
+    assert_tanstack_has(got, script.text)
 
 
-def tanstack_text(got: dict[str, Any]) -> str:
+def assert_tanstack_has(got: dict[str, Any], text: str) -> None:
     answers = [message for message in got["messages"] if message["role"] == "assistant"]
     parts = [part for message in answers for part in message["parts"] if part["type"] == "text"]
-    return "".join(part["content"] for part in parts)
+    shown = "".join(part["content"] for part in parts)
+    # It leaves out an answer of nothing but white space.
+    assert shown == text or (shown == "" and re.fullmatch(r"[\s\ufeff]*", text))
 
 
 def test_an_answer_of_many_pieces_is_read(node: NodeProgram) -> None:
