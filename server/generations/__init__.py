@@ -11,7 +11,7 @@ from .providers import (
     Stream,
     open_provider,
 )
-from .request import GenerationRequest, MadeCall, RequestError, Role, Turn
+from .request import GenerationRequest, RequestError
 from .service import (
     GenerationLimits,
     Generations,
@@ -29,17 +29,14 @@ __all__ = [
     "GenerationStream",
     "GenerationUnknownError",
     "Generations",
-    "MadeCall",
     "PlacesFullError",
     "Provider",
     "ProviderError",
     "ProviderMissingError",
     "ProviderOptions",
     "RequestError",
-    "Role",
     "State",
     "Stream",
-    "Turn",
     "open_generations",
     "open_provider",
 ]

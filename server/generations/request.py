@@ -3,30 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-import msgspec
-
-Role = Literal["system", "developer", "user", "assistant", "tool"]
-
-
-class MadeCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that the model made in an earlier answer; `arguments` is JSON text."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One message of the conversation so far."""
-
-    role: Role
-    content: str
-    tool_calls: tuple[MadeCall, ...] = ()
-    """Of an assistant: the calls it made."""
-    tool_call_id: str | None = None
-    """Of a tool: the call that this is the result of."""
+from ..wire.prompts import Turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ import trio
 
 from ..hub import OVERHEAD, HistoryLimits, Hub, Overflow, TopicRules
 from ..transport import DrainGate
+from ..wire.prompts import Turn
 from .generation import AnswerLimits, Generation
 from .places import Place, Places
 from .providers import Provider
-from .request import GenerationRequest, RequestError, Turn, size_of
+from .request import GenerationRequest, RequestError, size_of
 
 CLOSING_BYTES = 16 * 1024
 """Room for the closing of a generation beside its answer."""
@@ -120,7 +121,7 @@ class Generations:
         size = 0
         for index, turn in enumerate(messages):
             size += size_of(turn)
-            if not turn.content and not turn.tool_calls:
+            if not turn.content and turn.role not in ("assistant", "tool"):
                 raise RequestError("body_invalid", f"/messages/{index}/content", "it must not be empty")
             if size > limits.max_prompt:
                 detail = f"all messages together may have {limits.max_prompt} bytes"

@@ -20,7 +20,6 @@ from ..generations import (
     PlacesFullError,
     RequestError,
     State,
-    Turn,
 )
 from ..hub import Cursor
 from ..lifecycle import CloseReason, RequestHead
@@ -30,6 +29,7 @@ from ..wire import sse
 from ..wire.deltas import About, Encoder
 from ..wire.generations import FORMS
 from ..wire.problem import ProblemError
+from ..wire.prompts import Turn
 from ..wire.times import rfc3339
 from .answers import Answer, json_answer, json_response, refuse_events, refused_response
 from .idempotency import IdempotencyKeys, KeyedRequest, agreed_key, key_of, keyed_request

@@ -2,7 +2,7 @@
 
 https://platform.openai.com/docs/guides/error-codes.  Below ``/v1`` every error of a route has this body in
 the place of a problem.  Its `code` is the problem's own, except where clients look for one of OpenAI's; its
-`param` names the field.
+`param` names the field.  What is wrong with a body is 400 there, where it is 413 or 422 elsewhere.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ CONTENT_TYPE = "application/json"
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
+_STATUSES = {"body_invalid": 400, "prompt_too_large": 400}
+_CODES = {"model_unknown": "model_not_found", "prompt_too_large": "context_length_exceeded"}
+
+
 def status_of(problem: Problem) -> int:
-    """The status that OpenAI's API answers `problem` with: it has 400 for what is 422 elsewhere."""
-    return 400 if problem.status == 422 else problem.status
+    """The status that OpenAI's API answers `problem` with."""
+    return _STATUSES.get(problem.code, problem.status)
 
 
 def error_body(problem: Problem) -> bytes:
@@ -40,7 +44,7 @@ def failure_object(failure: Failure) -> dict[str, object]:
 def _error(code: str, message: str, param: str | None) -> dict[str, object]:
     status = CODES[code].status if code in CODES else 500
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"message": message, "type": kind, "param": param, "code": code}
+    return {"message": message, "type": kind, "param": param, "code": _CODES.get(code, code)}
 
 
 def _param(pointer: str) -> str | None:

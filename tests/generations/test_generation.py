@@ -8,10 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from server.generations import GenerationUnknownError, ProviderError, RequestError, State, Turn
+from server.generations import GenerationUnknownError, ProviderError, RequestError, State
 from server.generations.generation import AFTER_FINISH_SECONDS
 from server.lifecycle import CloseReason
 from server.wire.deltas import Failure, Finish, Text, ToolCall, Usage
+from server.wire.prompts import Turn
 from tests.support.generating import BytesWire, TextWire, Upstream, joined, open_studio, words
 
 

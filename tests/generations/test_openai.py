@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from server.generations import Generation, Provider, RequestError, State, Turn
+from server.generations import Generation, Provider, RequestError, State
 from server.generations.providers.openai import open_openai
-from server.generations.request import MadeCall
 from server.lifecycle import CloseReason
 from server.wire.deltas import Delta, Finish, Text, ToolCall, Usage
+from server.wire.prompts import MadeCall, Turn
 from tests.support.generating import TextWire, open_studio
 from tests.support.model_server import (
     CUT,

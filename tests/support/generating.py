@@ -20,7 +20,6 @@ from server.generations import (
     Generations,
     GenerationStream,
     Provider,
-    Turn,
     open_generations,
 )
 from server.hub import Cursor, TopicRules
@@ -29,6 +28,7 @@ from server.streams import EventServices, Heartbeats
 from server.transport import ByteStream, DrainGate, Framing, Sent
 from server.wire.deltas import Delta
 from server.wire.generations import FORMS
+from server.wire.prompts import Turn
 from tests.streams.wires import Wire
 
 from .hubs import open_hub

@@ -128,7 +128,7 @@ async def test_the_form_is_asked_for_by_format_or_accept(
             "/messages/0/content",
         ),
         (asking("x" * 300_000), (413, "prompt_too_large"), "/messages/0"),
-        (asking("a", model="gpt-9"), (422, "model_unknown"), "/model"),
+        (asking("a", model="gpt-9"), (404, "model_unknown"), "/model"),
         (asking("a", model=7), (422, "body_invalid"), "/model"),
         (asking("a", max_tokens=0), (422, "body_invalid"), "/max_tokens"),
         (asking("a", max_tokens=1.5), (422, "body_invalid"), "/max_tokens"),

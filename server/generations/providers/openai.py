@@ -14,7 +14,8 @@ import msgspec
 import openai
 
 from ...wire.deltas import Delta, Finish, Text, ToolCall, Usage
-from ..request import GenerationRequest, Turn
+from ...wire.prompts import Turn
+from ..request import GenerationRequest
 from .provider import Provider, ProviderError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import msgspec
 
 from ...wire import json_text
 from ...wire.deltas import Delta
-from ..request import GenerationRequest, RequestError, Turn
+from ...wire.prompts import Turn
+from ..request import GenerationRequest, RequestError
 
 Stream: TypeAlias = Callable[[GenerationRequest], AsyncGenerator[Delta | str, None]]
 """An async generator function.

@@ -40,8 +40,8 @@ class ChatChunks:
         self._finished = False
         self._failed = False
         # Everything but the text is the same in each chunk, so it is made once.
-        parts = self._data({"content": ""}, None).rsplit('"content":""', 1)
-        self._before, self._after = (f"data: {parts[0]}", f"{parts[1]}\n\n")
+        before, after = self._data({"content": ""}, None).rsplit('"content":""', 1)
+        self._before, self._after = f'data: {before}"content":', f"{after}\n\n"
 
     def begin(self) -> bytes:
         return self._chunk({"role": "assistant", "content": ""}, None)
@@ -49,7 +49,7 @@ class ChatChunks:
     def delta(self, delta: Delta, *, id: str) -> bytes:
         match delta:
             case Text(text) if text:
-                return f'{self._before}"content":{json_text.encode(text)}{self._after}'.encode()
+                return f"{self._before}{json_text.encode(text)}{self._after}".encode()
             case ToolCall():
                 return self._chunk({"tool_calls": [self._call(delta)]}, None)
             case Usage():

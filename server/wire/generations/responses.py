@@ -110,7 +110,7 @@ class ResponseEvents:
             case TextEnd(number):
                 return self._end_text(number)
             case CallStart(call):
-                item = _item(self._about, call, "in_progress")
+                item = _item(self._about, call, "in_progress") | {"arguments": ""}
                 return self._event("response.output_item.added", {"output_index": call.number, "item": item})
             case CallPiece(call, arguments):
                 return self._event(
