@@ -1,0 +1,86 @@
+"""Awareness: who is at a document, and where they point.  Pure: entries in, what changed out.
+
+The rules are those of y-protocols: of two entries of a client the one with the higher clock holds, and at the
+same clock "gone" beats "here".  What has gone is remembered for a while by its clock alone, so that somebody
+who is late in passing it on does not bring it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ...wire.y_protocol import NOTHING, AwarenessEntry
+
+MAX_BYTES = 1024 * 1024
+"""What all states of one document together may have."""
+MAX_CLIENTS = 10_000
+REMEMBERED = 1000
+"""Clients that are gone and remembered."""
+_OVERHEAD = 200
+"""Bytes that an entry is reckoned at beside its state."""
+
+
+class AwarenessFullError(Exception):
+    """The states of a document together would be larger than allowed."""
+
+
+class AwarenessStates:
+    """Who is here, as far as has been told."""
+
+    __slots__ = ("_gone", "_here", "size")
+
+    def __init__(self) -> None:
+        self._here: dict[int, AwarenessEntry] = {}
+        self._gone: dict[int, int] = {}
+        self.size = 0
+        """Bytes that the states are reckoned at."""
+
+    @property
+    def entries(self) -> Collection[AwarenessEntry]:
+        """Everybody who is here."""
+        return self._here.values()
+
+    def apply(self, entries: Iterable[AwarenessEntry]) -> list[AwarenessEntry]:
+        """Take `entries` in, and return those that were news, in their order.
+
+        Raises:
+            AwarenessFullError: they would be too many or too large; those before that have been taken in.
+        """
+        return [entry for entry in entries if self._apply(entry)]
+
+    def remove(self, clients: Iterable[int]) -> list[AwarenessEntry]:
+        """`clients` are gone: what is to be told of those that were here."""
+        gone = [
+            AwarenessEntry(client, self._here[client].clock + 1, NOTHING)
+            for client in clients
+            if client in self._here
+        ]
+        return self.apply(gone)
+
+    def _apply(self, entry: AwarenessEntry) -> bool:
+        here = self._here.get(entry.client)
+        # One that nobody has told of stands at 0: y-protocols' own rule.
+        clock = here.clock if here is not None else self._gone.get(entry.client, 0)
+        leaves = entry.state == NOTHING
+        if entry.clock < clock or (entry.clock == clock and not leaves):
+            return False
+        if leaves and here is None:
+            return False
+        old = _size(here) if here is not None else 0
+        new = 0 if leaves else _size(entry)
+        if self.size + new - old > MAX_BYTES or (here is None and len(self._here) >= MAX_CLIENTS):
+            raise AwarenessFullError
+        self.size += new - old
+        self._gone.pop(entry.client, None)
+        self._here.pop(entry.client, None)
+        if leaves:
+            self._gone[entry.client] = entry.clock
+            if len(self._gone) > REMEMBERED:
+                del self._gone[next(iter(self._gone))]
+        else:
+            self._here[entry.client] = entry
+        return True
+
+
+def _size(entry: AwarenessEntry) -> int:
+    return len(entry.state.encode()) + _OVERHEAD
