@@ -48,6 +48,18 @@ class AwarenessStates:
         """
         return [entry for entry in entries if self._apply(entry)]
 
+    def contradictions(self, entries: Iterable[AwarenessEntry]) -> list[AwarenessEntry]:
+        """What who sent `entries` is to be told: that clients of them are taken for gone.
+
+        A client that comes back begins where it was, with a clock that is not news.  Told that it is gone, it
+        raises its clock and speaks up again; somebody who has only passed it on takes it to be gone.
+        """
+        return [
+            AwarenessEntry(entry.client, self._gone[entry.client], NOTHING)
+            for entry in entries
+            if entry.state != NOTHING and entry.clock <= self._gone.get(entry.client, -1)
+        ]
+
     def remove(self, clients: Iterable[int]) -> list[AwarenessEntry]:
         """`clients` are gone: what is to be told of those that were here."""
         gone = [

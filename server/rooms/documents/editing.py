@@ -233,7 +233,7 @@ class _Listener:
             case Update(update):
                 await self._write(update)
             case Awareness(entries):
-                self._pass_on(entries)
+                await self._pass_on(entries)
             case QueryAwareness():
                 here = y_protocol.encode_awareness(self._document.awareness.entries)
                 await self._connection.send_all(binary_frame(here))
@@ -287,7 +287,7 @@ class _Listener:
                 _Goodbye(CloseReason.FAILED, CloseCode.INTERNAL_ERROR, "storage_failed")
             ) from None
 
-    def _pass_on(self, entries: tuple[y_protocol.AwarenessEntry, ...]) -> None:
+    async def _pass_on(self, entries: tuple[y_protocol.AwarenessEntry, ...]) -> None:
         """Tell all editors who is there.
 
         The sender too: y-websocket's provider gives up a server from which it has heard no message for 30 s,
@@ -299,6 +299,11 @@ class _Listener:
             raise _too_large("awareness_too_large") from None
         if news:
             self._documents.tell(self._document, y_protocol.encode_awareness(news))
+        contradictions = self._document.awareness.contradictions(entries)
+        if contradictions:
+            await self._connection.send_all(binary_frame(y_protocol.encode_awareness(contradictions)))
+        else:
+            await trio.lowlevel.checkpoint()
 
 
 class _Presence:

@@ -102,8 +102,8 @@ def _asked(function: Callable[..., bytes], *arguments: bytes) -> bytes:
         return function(*arguments)
     except ValueError as error:
         raise UpdateError("The bytes are no Yjs update of version 1") from error
-    except BaseException as error:  # noqa: ASYNC103, ASYNC104 - a panic alone is kept
+    except BaseException as error:
         # A panic of the Rust side is no Exception; it names a fault in the input that was not foreseen.
         if type(error).__name__ == "PanicException":
-            raise UpdateError("The bytes are no Yjs update that can be read") from error
+            raise UpdateError("The bytes are no Yjs update that can be read") from error  # noqa: ASYNC104
         raise
