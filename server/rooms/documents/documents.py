@@ -242,16 +242,20 @@ class Documents:
         write.done.set()
 
     async def run(self) -> None:
-        """Store what is written, until cancelled; a batch that has begun is finished first."""
+        """Store what is written, until cancelled; a batch that has begun is finished first.
+
+        Nothing can be written afterwards.
+        """
         store = self._store
-        if store is None:
-            await trio.sleep_forever()
-            return
-        async for write in self._receive:
-            batch = [write, *self._take_more(len(write.update))]
-            # What is on its way to the disk will be there: its editors must hear of it.
-            with trio.CancelScope(shield=True):
-                await self._store_batch(store, batch)
+        with self._send, self._receive:
+            if store is None:
+                await trio.sleep_forever()
+                return
+            async for write in self._receive:
+                batch = [write, *self._take_more(len(write.update))]
+                # What is on its way to the disk will be there: its editors must hear of it.
+                with trio.CancelScope(shield=True):
+                    await self._store_batch(store, batch)
 
     def _take_more(self, size: int) -> list[_Write]:
         more = []

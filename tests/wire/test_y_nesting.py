@@ -1,0 +1,101 @@
+"""How deep an update may be, and that looking at it takes no stack."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from typing import Any
+
+import pycrdt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.wire.y_nesting import FEW, MAX_DEPTH, check_depth, may_be_deep
+from server.wire.y_protocol import MessageError
+
+VALUE_AT_T = b"\x01\x01\x07\x00\x08\x01\x01t\x01"
+"""An update that sets one value: client 7, clock 0, at the root `t`."""
+
+
+def deep(levels: int, opening: bytes) -> bytes:
+    """An update with a value of so many levels."""
+    return VALUE_AT_T + opening * levels + b"\x7e\x00"
+
+
+ARRAY, OBJECT = b"\x75\x01", b"\x76\x01\x01a"
+
+
+@pytest.mark.parametrize("opening", [ARRAY, OBJECT], ids=["arrays", "objects"])
+def test_as_deep_as_json_may_be_is_let_through_and_no_deeper(opening: bytes) -> None:
+    check_depth(deep(MAX_DEPTH, opening))
+    with pytest.raises(MessageError, match="64 deep"):
+        check_depth(deep(MAX_DEPTH + 1, opening))
+
+
+def test_a_million_levels_are_refused_at_once() -> None:
+    update = deep(1_000_000, ARRAY)
+    assert may_be_deep(update)
+    with pytest.raises(MessageError, match="64 deep"):
+        check_depth(update)
+
+
+def test_what_is_not_looked_at_can_be_merged_and_what_is_would_end_the_process() -> None:
+    assert not may_be_deep(deep(FEW - 1, ARRAY))
+    assert may_be_deep(deep(FEW + 1, ARRAY))
+    assert merging_exits_with(deep(FEW - 1, ARRAY)) == 0
+    # Where this begins to fail, the library has learned to refuse, and this module can go.
+    assert merging_exits_with(deep(400_000, ARRAY)) < 0
+
+
+def merging_exits_with(update: bytes) -> int:
+    """The exit code of a process that merges `update`."""
+    program = (
+        "import pycrdt, sys, threading\n"
+        "update = sys.stdin.buffer.read()\n"
+        "thread = threading.Thread(target=pycrdt.merge_updates, args=(update, b'\\0\\0'))\n"
+        "thread.start(); thread.join(); pycrdt.merge_updates(update, b'\\0\\0')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=update, timeout=60, check=False)
+    return done.returncode
+
+
+def everything() -> pycrdt.Doc[Any]:
+    """A document with each kind of content."""
+    doc: pycrdt.Doc[Any] = pycrdt.Doc(client_id=99)
+    doc["map"] = shapes = pycrdt.Map[Any]({"int": 5, "float": 1.5, "none": None, "bytes": b"\x75" * 9})
+    shapes["nested"] = [1, [2, {"three": [True, False, "vvvuuu", 2**40]}]]
+    shapes["text"] = text = pycrdt.Text("uuvv")
+    text.format(1, 3, {"bold": True})
+    text.insert_embed(2, {"image": "x"})
+    del shapes["int"]
+    doc["xml"] = pycrdt.XmlFragment([pycrdt.XmlElement("p", {"a": "b"}, [pycrdt.XmlText("hi")])])
+    doc["list"] = pycrdt.Array[Any]([1, "two", pycrdt.Map({"x": pycrdt.Array([1])})])
+    doc["sub"] = pycrdt.Map({"doc": pycrdt.Doc()})
+    return doc
+
+
+def test_each_kind_of_content_is_known() -> None:
+    check_depth(everything().get_update())
+
+
+@given(st.binary(max_size=80))
+def test_nonsense_is_an_update_or_refused(data: bytes) -> None:
+    try:
+        check_depth(data)
+    except MessageError:
+        pass
+
+
+def test_what_the_library_reads_is_read_here_or_refused() -> None:
+    """Whatever is let through must be what was looked at: both end each struct at the same byte."""
+    seed, chance = everything().get_update(), random.Random(7)
+    for _ in range(3000):
+        data = bytearray(seed)
+        for _ in range(chance.randint(1, 3)):
+            data[chance.randrange(len(data))] = chance.choice((0, 1, 2, 117, 118, 127, 128, 255))
+        try:
+            check_depth(bytes(data))
+        except MessageError:
+            continue
