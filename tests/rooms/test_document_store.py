@@ -1,4 +1,4 @@
-"""The store of documents: what it keeps, how it compacts, and that killing its process loses nothing of it."""
+"""The store of documents: what it keeps, how it compacts, and that killing its process loses nothing."""
 
 from __future__ import annotations
 

@@ -20,14 +20,13 @@ from server.wire.y_protocol import (
     SyncStep1,
     SyncStep2,
     Update,
-    encode_awareness,
     encode_step_1,
     encode_step_2,
     encode_update,
 )
 from tests.support.cancel import cancel_at_each_step
 from tests.support.frames import Close
-from tests.support.memory_connection import MemoryConnection, MemoryPeer, memory_connection
+from tests.support.memory_connection import MemoryConnection, memory_connection
 from tests.support.study import HEAD, Study, Writer, hear, hear_close, open_study
 
 
@@ -179,6 +178,26 @@ async def test_a_drain_says_1012_after_what_was_written_before(autojump_clock: M
         assert study.closed == {CloseReason.SERVER_DRAINING: 2}
 
 
+@pytest.mark.parametrize(
+    ("reason", "code", "words"),
+    [
+        (CloseReason.ADMIN, 4403, "admin"),
+        (CloseReason.COMPLETED, 1000, "completed"),
+        (CloseReason.FAILED, 1011, "server_failed"),
+        (CloseReason.LIMIT, 1013, "limit"),
+    ],
+)
+async def test_every_end_by_the_server_has_its_code(
+    reason: CloseReason, code: int, words: str, autojump_clock: MockClock
+) -> None:
+    async with open_study() as study:
+        ada = await study.join()
+        list(study.services.registry.streams.values())[-1].end(reason)
+        assert await hear_close(ada.peer) == Close(code, words)
+        await ada.ended.wait()
+        assert study.closed == {reason: 1}
+
+
 async def test_an_answer_that_is_being_read_is_finished_before_a_drains_goodbye(
     autojump_clock: MockClock,
 ) -> None:
@@ -240,7 +259,7 @@ async def test_answers_to_one_who_asks_again_and_again_are_a_second_apart(autoju
         assert trio.current_time() - began >= 4
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str]] = {
     "text": ("hello", "binary_expected"),
     "nothing": (b"", "message_malformed"),
     "half a message": (b"\x00\x02\x09ab", "message_malformed"),
