@@ -34,8 +34,10 @@ def may_be_deep(update: bytes) -> bool:
     return update.count(_ARRAY) + update.count(_OBJECT) > FEW
 
 
-def check_depth(update: bytes) -> None:
+def check_depth(update: bytes) -> int:
     """Make sure that no value in `update` is nested more than `MAX_DEPTH` levels.
+
+    Returns where its structs end, and its deletions, which hold no values, begin.
 
     Raises:
         MessageError: one is, or the update is not of the format.
@@ -46,6 +48,7 @@ def check_depth(update: bytes) -> None:
         walk.numbers(2)  # client, clock
         for _ in range(structs):
             _skip_struct(walk)
+    return walk.at
 
 
 def _skip_struct(walk: _Walk) -> None:
@@ -125,20 +128,20 @@ def _skip_values(walk: _Walk, count: int) -> None:
 class _Walk:
     """A position in an update that goes forward only, and never past the end."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_data", "at")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0
+        self.at = 0
 
     def byte(self) -> int:
-        if self._at >= len(self._data):
+        if self.at >= len(self._data):
             raise MessageError("An update ends early")
-        self._at += 1
-        return self._data[self._at - 1]
+        self.at += 1
+        return self._data[self.at - 1]
 
     def number(self) -> int:
-        value, self._at = read_number(self._data, self._at)
+        value, self.at = read_number(self._data, self.at)
         return value
 
     def numbers(self, count: int) -> None:
@@ -153,6 +156,6 @@ class _Walk:
         self.skip(self.number())
 
     def skip(self, length: int) -> None:
-        self._at += length
-        if self._at > len(self._data):
+        self.at += length
+        if self.at > len(self._data):
             raise MessageError("An update ends early")

@@ -77,7 +77,10 @@ def everything() -> pycrdt.Doc[Any]:
 
 
 def test_each_kind_of_content_is_known() -> None:
-    check_depth(everything().get_update())
+    update = everything().get_update()
+    end = check_depth(update)
+    # One deletion, of one client: client 99, one range.
+    assert update[end : end + 3] == b"\x01\x63\x01"
 
 
 @given(st.binary(max_size=80))
@@ -89,13 +92,21 @@ def test_nonsense_is_an_update_or_refused(data: bytes) -> None:
 
 
 def test_what_the_library_reads_is_read_here_or_refused() -> None:
-    """Whatever is let through must be what was looked at: both end each struct at the same byte."""
+    """Whatever is let through must be what was looked at: for both the structs end at the same byte."""
     seed, chance = everything().get_update(), random.Random(7)
-    for _ in range(3000):
+    both = 0
+    for _ in range(20_000):
         data = bytearray(seed)
         for _ in range(chance.randint(1, 3)):
             data[chance.randrange(len(data))] = chance.choice((0, 1, 2, 117, 118, 127, 128, 255))
         try:
-            check_depth(bytes(data))
-        except MessageError:
+            end = check_depth(bytes(data))
+            pycrdt.get_state(bytes(data))
+        except (MessageError, ValueError):
             continue
+        both += 1
+        # With no deletions, and with a byte less, or one too many, of what comes before them.
+        pycrdt.get_state(bytes(data[:end]) + b"\0")
+        with pytest.raises(ValueError, match="Cannot"):
+            pycrdt.get_state(bytes(data[:end]))
+    assert both > 1000
