@@ -155,7 +155,7 @@ class House:
         assert services.rooms.room(room) is None
         assert services.hub.subscriptions == 0
         assert services.hub.buffered_bytes == 0
-        assert not services.pings._watched
+        assert not services.pings._ticker.kept
         assert self.failures == []
 
 

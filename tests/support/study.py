@@ -184,7 +184,7 @@ class Study:
             assert not document.users
             assert not document.reserved
         assert not services.documents._reserved
-        assert not services.pings._watched
+        assert not services.pings._ticker.kept
         assert self.failures == []
 
 
