@@ -6,7 +6,9 @@ update is looked at first.  That is cheap for nearly all: each level takes a byt
 "object", so that what has few such bytes cannot be deep.  The rest is parsed, in steps that take no stack.
 
 The format is Yjs's update, version 1, and lib0's `any`.  What this does not know it refuses: only updates
-that are looked at closely can meet that, and what Yjs 13 writes is known.
+that are looked at closely can meet that, and what Yjs 13 writes is known.  The same goes for what the library
+would read in another way than it is written: whoever makes the two read different things hides a value from
+this.  It reads most numbers into 32 bits, and lets those that are larger wrap around, so they are refused.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ _XML_ELEMENT, _XML_HOOK, _LAST_TYPE = 3, 5, 6
 _ARRAY, _OBJECT = 117, 118
 _SIZES = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
 _NUMBER, _TEXT, _BUFFER = 125, 119, 116
+_SMALL_BYTES, _MAX_SMALL = 5, (1 << 32) - 1
 
 
 def may_be_deep(update: bytes) -> bool:
@@ -43,9 +46,9 @@ def check_depth(update: bytes) -> int:
         MessageError: one is, or the update is not of the format.
     """
     walk = _Walk(update)
-    for _ in range(walk.number()):
-        structs = walk.number()
-        walk.numbers(2)  # client, clock
+    for _ in range(walk.small()):
+        structs = walk.small()
+        walk.id()
         for _ in range(structs):
             _skip_struct(walk)
     return walk.at
@@ -54,19 +57,19 @@ def check_depth(update: bytes) -> int:
 def _skip_struct(walk: _Walk) -> None:
     info = walk.byte()
     if info in (_GC, _SKIP):
-        walk.numbers(1)
+        walk.small()
         return
     if info & _UNUSED:
         raise MessageError("An update has a struct of no known kind")
     if info & _HAS_ORIGIN:
-        walk.numbers(2)
+        walk.id()
     if info & _HAS_RIGHT_ORIGIN:
-        walk.numbers(2)
+        walk.id()
     if not info & (_HAS_ORIGIN | _HAS_RIGHT_ORIGIN):
-        if walk.number() == 1:
+        if walk.small() == 1:
             walk.sized()
         else:
-            walk.numbers(2)
+            walk.id()
         if info & _HAS_PARENT_SUB:
             walk.sized()
     _skip_content(walk, info & 0x0F)
@@ -77,21 +80,21 @@ def _skip_content(walk: _Walk, kind: int) -> None:
         case _ if kind in (_BINARY, _STRING, _EMBED):
             walk.sized()
         case _ if kind == _DELETED:
-            walk.numbers(1)
+            walk.small()
         case _ if kind == _JSON:
-            for _ in range(walk.number()):
+            for _ in range(walk.small()):
                 walk.sized()
         case _ if kind == _FORMAT:
             walk.sized()
             walk.sized()
         case _ if kind == _TYPE:
-            type_ref = walk.number()
+            type_ref = walk.byte()
             if type_ref in (_XML_ELEMENT, _XML_HOOK):
                 walk.sized()
             elif type_ref > _LAST_TYPE:
                 raise MessageError("An update has a type that is not known")
         case _ if kind == _ANY:
-            _skip_values(walk, walk.number())
+            _skip_values(walk, walk.small())
         case _ if kind == _DOC:
             walk.sized()
             _skip_values(walk, 1)
@@ -144,16 +147,25 @@ class _Walk:
         value, self.at = read_number(self._data, self.at)
         return value
 
-    def numbers(self, count: int) -> None:
-        for _ in range(count):
-            self.number()
+    def small(self) -> int:
+        """A number that the library reads into 32 bits."""
+        began = self.at
+        value = self.number()
+        if value > _MAX_SMALL or self.at - began > _SMALL_BYTES:
+            raise MessageError("A number is larger than it is read")
+        return value
+
+    def id(self) -> None:
+        """A client and a clock."""
+        self.number()
+        self.small()
 
     def signed(self) -> None:
         while self.byte() >= 0x80:
             pass
 
     def sized(self) -> None:
-        self.skip(self.number())
+        self.skip(self.small())
 
     def skip(self, length: int) -> None:
         self.at += length

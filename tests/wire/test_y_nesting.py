@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.wire.y_nesting import FEW, MAX_DEPTH, check_depth, may_be_deep
-from server.wire.y_protocol import MessageError
+from server.wire.y_protocol import MessageError, number
 
 VALUE_AT_T = b"\x01\x01\x07\x00\x08\x01\x01t\x01"
 """An update that sets one value: client 7, clock 0, at the root `t`."""
@@ -61,6 +61,27 @@ def merging_exits_with(update: bytes) -> int:
     return done.returncode
 
 
+def hidden(parent: int) -> bytes:
+    """An update with half a million levels in what is a text to who takes `parent` for the id of an item.
+    Who reads it into 32 bits, as 1, takes a name to follow, and a value after it.
+    """
+    length = b"\xc3\xbf\x3f"  # 1,040,323, which is also UTF-8, as names have to be
+    name = b"\x00\x01\x77" + length
+    levels = b"\x01" + b"\x75\x01" * 520_161
+    return b"\x01\x01\x07\x00\x08" + number(parent) + number(len(name)) + name + levels + b"\x7e\x00"
+
+
+@pytest.mark.parametrize("parent", [2**32 + 1, 2**35 + 1], ids=["in five bytes", "in six"])
+def test_a_value_that_the_library_alone_would_see_is_refused(parent: int) -> None:
+    with pytest.raises(MessageError, match="larger than it is read"):
+        check_depth(hidden(parent))
+
+
+def test_the_library_does_see_it() -> None:
+    # Where this begins to fail, the library reads numbers as they are written.
+    assert merging_exits_with(hidden(2**32 + 1)) < 0
+
+
 def everything() -> pycrdt.Doc[Any]:
     """A document with each kind of content."""
     doc: pycrdt.Doc[Any] = pycrdt.Doc(client_id=99)
@@ -98,7 +119,10 @@ def test_what_the_library_reads_is_read_here_or_refused() -> None:
     for _ in range(20_000):
         data = bytearray(seed)
         for _ in range(chance.randint(1, 3)):
-            data[chance.randrange(len(data))] = chance.choice((0, 1, 2, 117, 118, 127, 128, 255))
+            at = chance.randrange(len(data))
+            data[at : at + 1] = chance.choice(
+                (*map(number, (0, 1, 2, 117, 118, 127, data[at] + 2**32)), b"\x80", b"\xff")
+            )
         try:
             end = check_depth(bytes(data))
             pycrdt.get_state(bytes(data))
