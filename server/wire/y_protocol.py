@@ -23,6 +23,8 @@ import msgspec
 
 MAX_NUMBER = (1 << 53) - 1
 """The largest whole number that JavaScript, and so lib0, tells from the next one."""
+MAX_ENTRIES = 10_000
+"""Clients of which one awareness message can tell."""
 NOTHING = "null"
 """The state of a client that is gone."""
 _NUMBER_BYTES = 8
@@ -35,6 +37,10 @@ _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 class MessageError(ValueError):
     """The bytes are no message of the protocol.  The text is a sentence without its full stop."""
+
+
+class TooManyEntriesError(MessageError):
+    """An awareness message tells of more clients than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ def decode(data: bytes) -> ClientMessage:
 
     Raises:
         MessageError: there is none.
+        TooManyEntriesError: it tells of more than `MAX_ENTRIES` clients.
     """
     reader = _Reader(data)
     kind = reader.number()
@@ -125,6 +132,8 @@ def _decode_entries(data: bytes) -> tuple[AwarenessEntry, ...]:
     # Each takes three bytes at least: a count is not believed before.
     if count > len(data) // 3:
         raise MessageError("An awareness message ends early")
+    if count > MAX_ENTRIES:
+        raise TooManyEntriesError(f"An awareness message tells of more than {MAX_ENTRIES} clients")
     return tuple(_decode_entry(reader) for _ in range(count))
 
 

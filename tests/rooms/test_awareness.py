@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from server.rooms.documents.awareness import (
     MAX_BYTES,
     MAX_CLIENTS,
+    MAX_STATE,
     REMEMBERED,
     AwarenessFullError,
     AwarenessStates,
+    AwarenessTooLargeError,
 )
-from server.wire.y_protocol import NOTHING, AwarenessEntry
+from server.wire.y_protocol import MAX_NUMBER, NOTHING, AwarenessEntry
 
 entries = st.builds(
     AwarenessEntry, st.integers(1, 4), st.integers(0, 6), st.sampled_from(["{}", '{"a":1}', NOTHING])
@@ -85,16 +87,34 @@ def test_the_size_is_that_of_who_is_here(told: list[AwarenessEntry]) -> None:
     assert states.size == 0
 
 
+def large(client: int, clock: int, size: int) -> AwarenessEntry:
+    return AwarenessEntry(client, clock, '"' + "x" * (size - 2) + '"')
+
+
 def test_too_large_a_state_is_refused_and_the_others_stand() -> None:
     states = AwarenessStates()
-    states.apply([shown(1, 1)])
+    states.apply([shown(1, 1), large(2, 1, MAX_STATE)])
+    with pytest.raises(AwarenessTooLargeError):
+        states.apply([large(3, 1, MAX_STATE + 1)])
+    assert list(states.entries) == [shown(1, 1), large(2, 1, MAX_STATE)]
+
+
+def test_the_states_together_are_bounded_and_who_shows_another_one_needs_no_more_room() -> None:
+    states = AwarenessStates()
     with pytest.raises(AwarenessFullError):
-        states.apply([AwarenessEntry(2, 1, '"' + "x" * MAX_BYTES + '"')])
-    assert list(states.entries) == [shown(1, 1)]
-    states.apply([AwarenessEntry(1, 2, '"' + "x" * (MAX_BYTES // 2) + '"')])
-    states.apply([AwarenessEntry(1, 3, '"' + "x" * (MAX_BYTES // 2) + '"')])
-    with pytest.raises(AwarenessFullError):
-        states.apply([AwarenessEntry(2, 1, '"' + "x" * (MAX_BYTES // 2) + '"')])
+        states.apply(large(client, 1, MAX_STATE) for client in range(100))
+    assert len(states.entries) == MAX_BYTES // (MAX_STATE + 200)
+    assert states.size <= MAX_BYTES
+    states.apply([large(0, 2, MAX_STATE)])
+    states.remove([1])
+    states.apply([large(101, 1, MAX_STATE)])
+
+
+def test_who_has_the_highest_clock_can_be_gone() -> None:
+    states = AwarenessStates()
+    states.apply([shown(1, MAX_NUMBER)])
+    assert states.remove([1]) == [AwarenessEntry(1, MAX_NUMBER, NOTHING)]
+    assert not states.entries
 
 
 def test_clients_are_bounded_in_number_here_and_gone() -> None:

@@ -20,9 +20,11 @@ from server.wire.y_protocol import (
     SyncStep1,
     SyncStep2,
     Update,
+    encode_awareness,
     encode_step_1,
     encode_step_2,
     encode_update,
+    number,
 )
 from tests.support.cancel import cancel_at_each_step
 from tests.support.frames import Close
@@ -329,10 +331,32 @@ async def test_editing_in_small_steps_reaches_the_limit_by_content_alone(autojum
 async def test_too_much_awareness_ends_its_sender(autojump_clock: MockClock) -> None:
     async with open_study() as study:
         ada, ben = await study.join_two()
-        await ada.show(1, '"' + "x" * 2_000_000 + '"')
+        await ada.show(1, '"' + "x" * 64 * 1024 + '"')
         assert await hear_close(ada.peer) == Close(4422, "awareness_too_large")
         await ben.show(1)
         await ben.hear()
+
+
+async def test_who_tells_of_too_many_is_ended_before_they_are_read(autojump_clock: MockClock) -> None:
+    async with open_study() as study:
+        ada = await study.join()
+        # As many as fit into a message; to read them all would take seconds.
+        crowd = number(1_000_000) + (number(7) + number(1) + b"\x011") * 1_000_000
+        await ada.peer.send(b"\x01" + number(len(crowd)) + crowd)
+        assert await hear_close(ada.peer) == Close(4422, "awareness_too_large")
+
+
+async def test_who_leaves_no_room_for_others_is_ended_and_leaves_no_ghosts(autojump_clock: MockClock) -> None:
+    async with open_study() as study:
+        ada, ben = await study.join_two()
+        await ben.show(1)
+        assert isinstance(await ada.hear(), Awareness)
+        state = '"' + "x" * 60_000 + '"'
+        await ada.peer.send(encode_awareness([AwarenessEntry(client, 1, state) for client in range(100)]))
+        assert await hear_close(ada.peer) == Close(1013, "awareness_full")
+        await ada.ended.wait()
+        # What it had told of is gone with it: there is room again, and who comes sees who is here.
+        assert len((await study.join()).others) == 1
 
 
 async def test_documents_are_bounded_in_number_and_the_oldest_unused_goes(autojump_clock: MockClock) -> None:

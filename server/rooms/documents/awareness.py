@@ -9,19 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from ...wire.y_protocol import NOTHING, AwarenessEntry
+from ...wire.y_protocol import MAX_ENTRIES, MAX_NUMBER, NOTHING, AwarenessEntry
 
+MAX_STATE = 64 * 1024
+"""Bytes that one client may show of itself."""
 MAX_BYTES = 1024 * 1024
 """What all states of one document together may have."""
-MAX_CLIENTS = 10_000
+MAX_CLIENTS = MAX_ENTRIES
+"""As many as one message can tell of: who comes is told of all in one."""
 REMEMBERED = 1000
 """Clients that are gone and remembered."""
 _OVERHEAD = 200
 """Bytes that an entry is reckoned at beside its state."""
 
 
+class AwarenessTooLargeError(Exception):
+    """A client shows more of itself than it may."""
+
+
 class AwarenessFullError(Exception):
-    """The states of a document together would be larger than allowed."""
+    """The states of a document together would be larger than allowed, or those of too many."""
 
 
 class AwarenessStates:
@@ -44,9 +51,9 @@ class AwarenessStates:
         """Take `entries` in, and return those that were news, in their order.
 
         Raises:
-            AwarenessFullError: they would be too many or too large; those before that have been taken in.
+            AwarenessTooLargeError, AwarenessFullError: for one of them; those before it have been taken in.
         """
-        return [entry for entry in entries if self._apply(entry)]
+        return [entry for entry in entries if self.take(entry)]
 
     def contradictions(self, entries: Iterable[AwarenessEntry]) -> list[AwarenessEntry]:
         """What who sent `entries` is to be told: that clients of them are taken for gone.
@@ -63,13 +70,20 @@ class AwarenessStates:
     def remove(self, clients: Iterable[int]) -> list[AwarenessEntry]:
         """`clients` are gone: what is to be told of those that were here."""
         gone = [
-            AwarenessEntry(client, self._here[client].clock + 1, NOTHING)
+            # At the same clock, which the highest one cannot leave, "gone" holds too.
+            AwarenessEntry(client, min(self._here[client].clock + 1, MAX_NUMBER), NOTHING)
             for client in clients
             if client in self._here
         ]
         return self.apply(gone)
 
-    def _apply(self, entry: AwarenessEntry) -> bool:
+    def take(self, entry: AwarenessEntry) -> bool:
+        """Take one entry in; whether it was news.
+
+        Raises:
+            AwarenessTooLargeError: its state is larger than one may be.
+            AwarenessFullError: there is no room for it beside the others.
+        """
         here = self._here.get(entry.client)
         # One that nobody has told of stands at 0: y-protocols' own rule.
         clock = here.clock if here is not None else self._gone.get(entry.client, 0)
@@ -80,6 +94,8 @@ class AwarenessStates:
             return False
         old = _size(here) if here is not None else 0
         new = 0 if leaves else _size(entry)
+        if new > MAX_STATE + _OVERHEAD:
+            raise AwarenessTooLargeError
         if self.size + new - old > MAX_BYTES or (here is None and len(self._here) >= MAX_CLIENTS):
             raise AwarenessFullError
         self.size += new - old

@@ -19,6 +19,8 @@ DOCUMENT_TOPIC_PREFIX = "documents/"
 MANY = 1024
 """Updates that are merged without anybody asking."""
 _MANY_BYTES = 64 * 1024
+_STATE_KEPT = 4096
+"""Bytes of a state vector that is kept and not asked for again: one of a few hundred clients."""
 _OVERHEAD = 64
 """Bytes that an update by itself is reckoned at beside its own."""
 
@@ -109,9 +111,13 @@ class Document:
     def state(self) -> bytes:
         """What it has, as a state vector."""
         merged = self.settle()
-        if self._state is None:
-            self._state = self._updates.state(merged)
-        return self._state
+        if self._state is not None:
+            return self._state
+        state = self._updates.state(merged)
+        # It is nearly as large as the document where each client has written next to nothing.
+        if len(state) <= _STATE_KEPT:
+            self._state = state
+        return state
 
     def missing(self, state: bytes) -> bytes:
         """What somebody misses who has `state`.
@@ -148,10 +154,13 @@ class Document:
         """`editor` has told of clients: what of it is news.  It speaks for those from now on.
 
         Raises:
-            AwarenessFullError: there is no room for it.
+            AwarenessTooLargeError, AwarenessFullError: for one of them; it speaks for those before.
         """
-        news = self.awareness.apply(entries)
-        for entry in news:
+        news = []
+        for entry in entries:
+            if not self.awareness.take(entry):
+                continue
+            news.append(entry)
             speaker = self._speakers.pop(entry.client, None)
             if speaker is not None:
                 speaker.clients.discard(entry.client)

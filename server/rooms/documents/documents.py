@@ -89,6 +89,8 @@ class Documents:
         # Those used last are at the end.
         self._documents: dict[str, Document] = {}
         self._loading: dict[str, trio.Event] = {}
+        # Python reads them, and holds its lock meanwhile: two at once would only slow down all else.
+        self._checking = trio.CapacityLimiter(1)
         self._send, self._receive = trio.open_memory_channel[_Write](WAITING)
 
     @property
@@ -205,7 +207,7 @@ class Documents:
     async def check(self, update: bytes) -> None:
         """Make sure that `update` can be merged; see `Updates.check`."""
         if self.updates.is_slow_to_check(update):
-            await trio.to_thread.run_sync(self.updates.check_depth, update)
+            await trio.to_thread.run_sync(self.updates.check_depth, update, limiter=self._checking)
         else:
             await trio.lowlevel.checkpoint()
         self.updates.check(update)

@@ -33,10 +33,19 @@ from ...lifecycle import CloseReason, OpenStream, Registry, RequestHead
 from ...transport import Connection, ConnectionEndedError, DrainGate
 from ...wire import y_protocol
 from ...wire.websocket import CloseCode, binary_frame, ping_frame
-from ...wire.y_protocol import Awareness, MessageError, QueryAwareness, SyncStep1, SyncStep2, Unknown, Update
+from ...wire.y_protocol import (
+    Awareness,
+    MessageError,
+    QueryAwareness,
+    SyncStep1,
+    SyncStep2,
+    TooManyEntriesError,
+    Unknown,
+    Update,
+)
 from ..forms import PING
 from ..pings import Pings
-from .awareness import AwarenessFullError
+from .awareness import AwarenessFullError, AwarenessTooLargeError
 from .document import Document, Editor
 from .documents import Documents, DocumentsFullError, DocumentTooLargeError
 from .store import StoreError
@@ -223,6 +232,8 @@ class _Listener:
             raise _refused("binary_expected")
         try:
             message = y_protocol.decode(data)
+        except TooManyEntriesError:
+            raise _too_large("awareness_too_large") from None
         except MessageError:
             raise _refused("message_malformed") from None
         match message:
@@ -281,7 +292,7 @@ class _Listener:
         except DocumentTooLargeError:
             raise _too_large("document_too_large") from None
         except DocumentsFullError:
-            raise _EndedError(_Goodbye(CloseReason.LIMIT, CloseCode.TRY_LATER, "documents_full")) from None
+            raise _no_room("documents_full") from None
         except StoreError:
             raise _EndedError(
                 _Goodbye(CloseReason.FAILED, CloseCode.INTERNAL_ERROR, "storage_failed")
@@ -295,8 +306,11 @@ class _Listener:
         """
         try:
             news = self._document.hear(self.editor, entries)
-        except AwarenessFullError:
+        except AwarenessTooLargeError:
             raise _too_large("awareness_too_large") from None
+        except AwarenessFullError:
+            # Others have taken the room, and it may be free when this one comes back.
+            raise _no_room("awareness_full") from None
         if news:
             self._documents.tell(self._document, y_protocol.encode_awareness(news))
         contradictions = self._document.awareness.contradictions(entries)
@@ -348,6 +362,10 @@ def _refused(words: str) -> _EndedError:
 
 def _too_large(words: str) -> _EndedError:
     return _EndedError(_Goodbye(CloseReason.LIMIT, CloseCode.CONTENT_TOO_LARGE, words))
+
+
+def _no_room(words: str) -> _EndedError:
+    return _EndedError(_Goodbye(CloseReason.LIMIT, CloseCode.TRY_LATER, words))
 
 
 def _hear_the_end(ended: ConnectionEndedError, opened: OpenStream, subscription: Subscription) -> None:
