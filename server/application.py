@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import trio
@@ -182,7 +183,8 @@ async def open_application(
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
     with ExitStack() as stack:
-        documents = _open_documents(settings, hub, stack)
+        directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
+        documents = _open_documents(settings, hub, directory, stack)
         editing = EditingServices(hub, registry, documents, rooms.pings, gate) if documents else None
         app = _create_app(events, rooms, documents, settings.max_body, keys, rules, stats, rooms_url)
         async with trio.open_nursery() as background:
@@ -196,9 +198,10 @@ async def open_application(
             background.cancel_scope.cancel()
 
 
-def _open_documents(settings: Settings, hub: Hub, stack: ExitStack) -> Documents | None:
-    """Documents, kept in the data directory where there is one; None where they are not installed."""
-    directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
+def _open_documents(
+    settings: Settings, hub: Hub, directory: Path | None, stack: ExitStack
+) -> Documents | None:
+    """Documents, kept in `directory` where there is one; None where they are not installed."""
     try:
         updates = Updates()
     except MissingLibraryError:

@@ -23,6 +23,7 @@ from server.rooms.documents.store import (
     StoreError,
     open_document_store,
 )
+from server.wire.y_protocol import encode_update
 from tests.support.frames import Close
 from tests.support.process import ROOT
 from tests.support.study import Study, hear_close, open_study
@@ -214,6 +215,20 @@ async def test_many_rows_become_one(store: DocumentStore, tmp_path: Path) -> Non
     assert len(rows) < MANY / 2
     async with open_study(store=store) as study:
         assert str((await study.join()).text) == "x" * (MANY + 10)
+
+
+async def test_what_is_written_again_and_again_is_not_kept_so_often(store: DocumentStore) -> None:
+    async with open_study(store=store) as study:
+        ada = await study.join()
+        update = encode_update(ada.edit("x" * 200_000))
+        for _ in range(30):
+            await ada.peer.send(update)
+        await ada.catch_up()
+    rows = await store.load("paper")
+    # Twice what it has, a mebibyte, and what may come in one transaction.
+    assert sum(len(row.data) for row in rows) < 2 * 200_000 + 2 * 1024 * 1024 + 200_000
+    async with open_study(store=store) as study:
+        assert str((await study.join()).text) == "x" * 200_000
 
 
 class FullStore(DocumentStore):

@@ -17,7 +17,8 @@ from .updates import EMPTY, UpdateError, Updates
 DOCUMENT_TOPIC_PREFIX = "documents/"
 """Documents' topics have names that no client can give a topic: they hold a slash."""
 MANY = 1024
-"""Updates that are merged without anybody asking."""
+"""Updates that are merged without anybody asking, and rows that the store has one put in place of."""
+_STORED_SPARE = 1024 * 1024
 _MANY_BYTES = 64 * 1024
 _STATE_KEPT = 4096
 """Bytes of a state vector that is kept and not asked for again: one of a few hundred clients."""
@@ -53,6 +54,8 @@ class Document:
         """The newest row of it in the store."""
         self.rows = 0
         """How many rows the store has of it."""
+        self.stored = 0
+        """Bytes that these have."""
         self._updates = updates
         self._merged = merged
         self._state: bytes | None = None
@@ -69,6 +72,13 @@ class Document:
     def is_empty(self) -> bool:
         """Whether nothing was ever written into it."""
         return not self._tail and self._merged == EMPTY
+
+    @property
+    def is_to_be_compacted(self) -> bool:
+        """Whether the store has too much of it: many rows, or far more bytes than it has content, as when
+        the same is written again and again.
+        """
+        return self.rows >= MANY or self.stored > 2 * self.size + _STORED_SPARE
 
     def apply(self, update: bytes) -> None:
         """Take in an update that has been checked."""

@@ -22,7 +22,7 @@ import trio
 from ...hub import Hub, Notice, Subscription
 from ...hub.message import OVERHEAD
 from ...wire.y_protocol import encode_update
-from .document import MANY, Document
+from .document import Document
 from .store import DocumentStore, StoreError
 from .updates import Updates
 
@@ -140,6 +140,7 @@ class Documents:
                     document.apply(data)
                     document.last_row = row
                     document.rows += 1
+                    document.stored += len(data)
                 document.settle()
                 self._make_room(1, document.size)
             document.users = 1
@@ -281,22 +282,25 @@ class Documents:
             for write, row in zip(batch, rows, strict=True):
                 write.document.last_row = row
                 write.document.rows += 1
+                write.document.stored += len(write.update)
                 self._apply(write)
-        many = {write.document for write in batch if write.document.rows >= MANY}
+        grown = {write.document for write in batch if write.document.is_to_be_compacted}
         for write in batch:
             self._finish(write)
-        for document in many:
+        for document in grown:
             await self._compact(store, document)
 
     async def _compact(self, store: DocumentStore, document: Document) -> None:
         """Put one row in place of all that the store has of `document`."""
+        merged = document.settle()
         try:
-            document.last_row = await store.replace(document.name, document.last_row, document.settle())
+            document.last_row = await store.replace(document.name, document.last_row, merged)
         except StoreError as error:
             # It goes on as it is, and is tried again with the next update.
             _log.error("a document cannot be compacted: %s", error)
         else:
             document.rows = 1
+            document.stored = len(merged)
             self._reckon(document)
 
     # Looking
