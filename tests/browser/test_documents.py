@@ -98,6 +98,32 @@ def test_two_tabs_write_one_text_are_cut_and_converge_and_a_third_and_a_restart_
         expect(alone.get_by_label("Text")).to_have_value(both + " still")
 
 
+_TYPE_ON = """mark => {
+    const area = document.querySelector("textarea");
+    let left = 100;
+    const timer = setInterval(() => {
+        const middle = Math.floor(area.value.length / 2);
+        area.setRangeText(mark, middle, middle);
+        area.oninput();
+        left -= 1;
+        if (!left) clearInterval(timer);
+    }, 5);
+}"""
+"""A hundred characters into the middle of the text, wherever that is by then; goes on behind the call."""
+
+
+def test_two_who_type_at_once_have_the_same_text(server: ServerProcess, open_tab: OpenTab) -> None:
+    ada, ben = open_tab(server.port, "Ada"), open_tab(server.port, "Ben")
+    ada.evaluate(_TYPE_ON, "a")
+    ben.evaluate(_TYPE_ON, "b")
+    texts = set()
+    for page in (ada, ben, open_tab(server.port, "Cleo")):
+        page.wait_for_function("() => document.querySelector('textarea').value.length === 200")
+        texts.add(page.get_by_label("Text").input_value())
+    (text,) = texts
+    assert text.count("a") == text.count("b") == 100
+
+
 def test_two_who_replace_one_emoji_by_another_have_the_same_text(
     server: ServerProcess, open_tab: OpenTab
 ) -> None:
