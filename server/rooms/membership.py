@@ -20,19 +20,18 @@ import trio
 from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import Connection, ConnectionEndedError, DrainGate
-from ..wire import json_text, room_frames
+from ..wire import json_text
+from ..wire.room_codecs import FrameError
 from ..wire.room_frames import (
     ClientMessage,
     ClientPing,
     Closing,
     Error,
-    FrameError,
     Pong,
-    ServerFrame,
     Welcome,
 )
-from ..wire.websocket import CloseCode, text_frame
-from .forms import json_frame
+from ..wire.websocket import CloseCode
+from .forms import JSON_PROTOCOL, Protocol
 from .pings import Pings
 from .room import ROOM_TOPIC_PREFIX, Member, Room, Rooms
 
@@ -79,12 +78,13 @@ class RoomServices:
 
 @dataclass(slots=True)
 class Membership:
-    """One connection's stay in a room, under `name`."""
+    """One connection's stay in a room, under `name`, speaking `protocol`."""
 
     services: RoomServices
     head: RequestHead
     room: str
     name: str
+    protocol: Protocol = JSON_PROTOCOL
     _goodbye: _Goodbye | None = None
     _errors: int = 0
 
@@ -113,7 +113,7 @@ class Membership:
         subscription = services.hub.subscribe(
             Selection((ROOM_TOPIC_PREFIX + self.room,)),
             Live(),
-            form=json_frame,
+            form=self.protocol.form,
             sink=connection,
             close=lambda reason: _give_up(opened, subscription, reason),
         )
@@ -125,11 +125,11 @@ class Membership:
             services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
         ):
             opened.on_end(subscription.end)
-            await connection.send_all(_framed(self._welcome(member, room)))
+            await connection.send_all(self.protocol.framed(self._welcome(member, room)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, connection, opened, member)
                 async for batch in subscription:
-                    for write in joined(batch, json_frame):
+                    for write in joined(batch, self.protocol.form):
                         await connection.send_all(write)
                 nursery.cancel_scope.cancel()
 
@@ -156,13 +156,15 @@ class Membership:
             _log.exception("a frame could not be handled")
             opened.end(CloseReason.FAILED)
 
-    async def _handle(self, text: str | bytes, opened: OpenStream, member: Member) -> None:
-        if isinstance(text, bytes):
-            self._end(opened, CloseReason.LIMIT, CloseCode.UNSUPPORTED_DATA, "binary_unsupported")
+    async def _handle(self, message: str | bytes, opened: OpenStream, member: Member) -> None:
+        codec = self.protocol.codec
+        if isinstance(message, str) is not codec.is_text:
+            words = "binary_unsupported" if codec.is_text else "text_unsupported"
+            self._end(opened, CloseReason.LIMIT, CloseCode.UNSUPPORTED_DATA, words)
             await trio.sleep_forever()
             return
         try:
-            frame = room_frames.decode(text)
+            frame = codec.decode(message)
         except FrameError as error:
             member.tell(Error(error.code, str(error), error.ref))
             self._errors += 1
@@ -191,7 +193,7 @@ class Membership:
         with trio.move_on_after(GOODBYE_SECONDS):
             if reason not in _WITHOUT_CLOSING:
                 closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
-                await connection.send_all(_framed(closing))
+                await connection.send_all(self.protocol.framed(closing))
             await connection.close(goodbye.code, goodbye.words)
 
 
@@ -224,10 +226,6 @@ def _give_up(opened: OpenStream, subscription: Subscription, reason: CloseReason
     subscription.discard()
     opened.scope.deadline = min(opened.scope.deadline, trio.current_time() + GOODBYE_SECONDS)
     opened.end(reason)
-
-
-def _framed(frame: ServerFrame) -> bytes:
-    return text_frame(room_frames.encode(frame))
 
 
 def server_draft(room: str, data: msgspec.Raw, label: str | None) -> Draft:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ..hub import Cursor, Hub, Message, Notice, Subscription
 from ..wire.room_frames import Ack, Joined, Left, MemberInfo
 
 ROOM_TOPIC_PREFIX = "rooms/"
 """Rooms' topics have names that no client can give a topic: they hold a slash."""
+NO_STATE = msgspec.Raw(b"{}")
 
 
 @dataclass(eq=False, slots=True)
@@ -22,7 +25,7 @@ class Member:
     id: str
     name: str
     subscription: Subscription
-    state: dict[str, object] = field(default_factory=dict)
+    state: msgspec.Raw = field(default_factory=lambda: NO_STATE)
 
     def info(self) -> MemberInfo:
         """As others see it."""

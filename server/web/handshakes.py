@@ -7,12 +7,12 @@ from urllib.parse import parse_qs, unquote
 
 from ..hub import TopicsFullError
 from ..lifecycle import RequestHead
-from ..rooms import ROOM_TOPIC_PREFIX, Membership, RoomServices, run_echo
+from ..rooms import JSON_PROTOCOL, PROTOCOLS, ROOM_TOPIC_PREFIX, Membership, RoomServices, run_echo
 from ..rooms.echo import MAX_MESSAGE as ECHO_MAX_MESSAGE
 from ..security import OriginRules, check_host, is_origin_allowed
 from ..transport import Acceptance, WebSocketDoor, offered_subprotocols
 from ..wire.problem import Problem, ProblemError
-from ..wire.room_frames import JSON_SUBPROTOCOL, MAX_FRAME
+from ..wire.room_frames import MAX_FRAME
 from .requests import check_name
 
 DEFAULT_NAME = "guest"
@@ -51,8 +51,9 @@ def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) ->
 def _accept_member(head: RequestHead, room: str, services: RoomServices) -> Acceptance | Problem:
     if services.gate.draining:
         return Problem("server_draining", "The server is shutting down.", headers={"Retry-After": "5"})
-    membership = Membership(services, head.without_headers(), room, _name_of(head))
     subprotocol = _subprotocol_of(head)
+    protocol = JSON_PROTOCOL if subprotocol is None else PROTOCOLS[subprotocol]
+    membership = Membership(services, head.without_headers(), room, _name_of(head), protocol)
     try:
         services.hub.admit(ROOM_TOPIC_PREFIX + room)
     except TopicsFullError:
@@ -79,9 +80,11 @@ def _is_readable(name: str) -> bool:
 
 
 def _subprotocol_of(head: RequestHead) -> str | None:
+    """The first known one that the client offers, None where it offers none at all."""
     offered = offered_subprotocols(head)
-    if JSON_SUBPROTOCOL in offered:
-        return JSON_SUBPROTOCOL
+    for name in offered:
+        if name in PROTOCOLS:
+            return name
     if offered:
-        raise ProblemError("subprotocol_unknown", f"Known here: {JSON_SUBPROTOCOL}.")
+        raise ProblemError("subprotocol_unknown", f"Known here: {', '.join(PROTOCOLS)}.")
     return None

@@ -11,15 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import trio
 
 from server.hub import MemoryBroker, ReplayLimits, RulesOf
 from server.lifecycle import CloseReason, Registry, RequestHead
-from server.rooms import Membership, Pings, Rooms, RoomServices
+from server.rooms import JSON_PROTOCOL, Membership, Pings, Protocol, Rooms, RoomServices
 from server.transport import DrainGate
 
 from .connections import Peer
-from .frames import Close, PingFrame, PongFrame, Text
+from .frames import Binary, Close, Frame, PingFrame, PongFrame, Text
 from .hubs import open_hub
 from .memory_connection import MemoryPeer, memory_connection
 
@@ -38,9 +39,19 @@ async def hear(peer: Peer) -> Json:
         frame = await peer.receive()
         if isinstance(frame, PingFrame | PongFrame):
             continue
-        assert isinstance(frame, Text), frame
-        heard: Json = json.loads(frame.text)
-        return heard
+        return object_of(frame)
+
+
+def object_of(frame: Frame) -> Json:
+    """The object in `frame`, as JSON in text or as MessagePack in bytes."""
+    match frame:
+        case Text(text):
+            heard: Json = json.loads(text)
+        case Binary(data):
+            heard = msgspec.msgpack.decode(data)
+        case _:
+            raise AssertionError(f"{frame} holds no object")
+    return heard
 
 
 async def hear_until(peer: Peer, type: str) -> Json:
@@ -56,8 +67,8 @@ async def hear_to_the_end(peer: Peer) -> tuple[list[Json], Close | None]:
     try:
         while True:
             match await peer.receive():
-                case Text(text):
-                    objects.append(json.loads(text))
+                case Text() | Binary() as frame:
+                    objects.append(object_of(frame))
                 case Close() as close:
                     return objects, close
                 case _:
@@ -92,7 +103,9 @@ class Guest:
 
     async def say(self, data: object, ref: str | None = None) -> None:
         """Send a message."""
-        await self.peer.send(saying(data, ref))
+        text = saying(data, ref)
+        is_text = self.membership.protocol.codec.is_text
+        await self.peer.send(text if is_text else msgspec.msgpack.encode(json.loads(text)))
 
 
 class House:
@@ -110,10 +123,17 @@ class House:
         """How many members have ended, by reason."""
         return dict(self.services.registry.closed.get("room", {}))
 
-    def enter(self, name: str = "guest", *, room: str = "lobby", buffer: int = 64 * 1024) -> Guest:
+    def enter(
+        self,
+        name: str = "guest",
+        *,
+        room: str = "lobby",
+        buffer: int = 64 * 1024,
+        protocol: Protocol = JSON_PROTOCOL,
+    ) -> Guest:
         """Let a guest in; what it is sent has not been read.  `buffer` bytes may be on their way to it."""
         connection, peer = memory_connection(room=buffer, write_deadline=self._write_deadline)
-        guest = Guest(peer, Membership(self.services, HEAD, room, name))
+        guest = Guest(peer, Membership(self.services, HEAD, room, name, protocol))
 
         async def run() -> None:
             # What the transport does around it.
@@ -131,9 +151,16 @@ class House:
         self._nursery.start_soon(run)
         return guest
 
-    async def join(self, name: str = "guest", *, room: str = "lobby", buffer: int = 64 * 1024) -> Guest:
+    async def join(
+        self,
+        name: str = "guest",
+        *,
+        room: str = "lobby",
+        buffer: int = 64 * 1024,
+        protocol: Protocol = JSON_PROTOCOL,
+    ) -> Guest:
         """Let a guest in, and read its welcome."""
-        guest = self.enter(name, room=room, buffer=buffer)
+        guest = self.enter(name, room=room, buffer=buffer, protocol=protocol)
         guest.welcome = await guest.hear()
         assert guest.welcome["type"] == "welcome"
         # Until its writer waits: what is said from now on leaves at once.

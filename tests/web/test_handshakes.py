@@ -129,6 +129,8 @@ async def test_echo_has_the_same_door(services: RoomServices) -> None:
         (None, None),
         ("sluiceway.v1.json", "sluiceway.v1.json"),
         ("other, sluiceway.v1.json", "sluiceway.v1.json"),
+        ("sluiceway.v1.msgpack", "sluiceway.v1.msgpack"),
+        ("sluiceway.v1.msgpack, sluiceway.v1.json", "sluiceway.v1.msgpack"),
         (" sluiceway.v1.json ,other", "sluiceway.v1.json"),
         (",,", None),
     ],
