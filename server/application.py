@@ -34,7 +34,7 @@ from .hub import (
 )
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
-from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
+from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices
 from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -157,11 +157,13 @@ async def open_application(
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
-    rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
+    members = Rooms(hub, lambda room: PresenceMode(settings.room_rule(room).presence), settings.leave_grace)
+    rooms = RoomServices(hub, registry, members, Pings(), gate)
     app = _create_app(events, rooms, settings.max_body, keys, rules, stats, rooms_url)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
+        background.start_soon(members.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
         background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
         yield Application(settings, app, events, rooms, rules)

@@ -200,7 +200,7 @@ class Hub:
                         topic.tap(message)
                 self.delivered += topic.tell(item) * len(item.messages)
 
-    def announce(self, topic: str, notice: Notice, *, but: Subscription | None = None) -> None:
+    def announce(self, topic: str, notice: Notice, *, but: Collection[Subscription] = ()) -> None:
         """Give `notice` to every subscription of `topic`, apart from `but`.  Never waits."""
         self._topics[topic].tell(notice, but)
 

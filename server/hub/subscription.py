@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace
+from math import inf
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -330,7 +331,9 @@ class Subscription:
         if self._replay is not None:
             page = await self._read_page(self._replay)
             if page:
-                return page
+                # What it alone has been told meanwhile may speak of a message in this page, and never of one
+                # in a page before.
+                return [*self._take(inf), *page]
         while not self._lanes and self._first is None:
             if self._ending:
                 raise StopAsyncIteration
@@ -339,7 +342,7 @@ class Subscription:
             await self._wake.wait()
         self._wake = None
         self.touched = True
-        return self._take()
+        return self._take(JOINED_BYTES)
 
     async def _read_page(self, replay: Replay) -> list[Item]:
         if self._ending:
@@ -354,7 +357,8 @@ class Subscription:
             self._topics.join(self)
         return list(items)
 
-    def _take(self) -> list[Item]:
+    def _take(self, limit: float) -> list[Item]:
+        """What waits, oldest first, up to about `limit` bytes."""
         batch: list[Item] = []
         if self._first is not None:
             batch.append(self._first)
@@ -362,7 +366,7 @@ class Subscription:
         size = 0
         waiting = [(lane.offset(), topic) for topic, lane in self._lanes.items()]
         heapify(waiting)
-        while waiting and size < JOINED_BYTES:
+        while waiting and size < limit:
             topic = waiting[0][1]
             lane = self._lanes[topic]
             item = lane.take()

@@ -4,16 +4,18 @@ from .echo import run_echo
 from .forms import JSON_PROTOCOL, MSGPACK_PROTOCOL, PROTOCOLS, Protocol
 from .membership import Membership, RoomServices, server_draft
 from .pings import Pings
-from .room import ROOM_TOPIC_PREFIX, Member, RoomInfo, Rooms
+from .presence import PresenceMode
+from .room import LEAVE_GRACE, ROOM_TOPIC_PREFIX, RoomInfo, Rooms
 
 __all__ = [
     "JSON_PROTOCOL",
+    "LEAVE_GRACE",
     "MSGPACK_PROTOCOL",
     "PROTOCOLS",
     "ROOM_TOPIC_PREFIX",
-    "Member",
     "Membership",
     "Pings",
+    "PresenceMode",
     "Protocol",
     "RoomInfo",
     "RoomServices",

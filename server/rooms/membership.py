@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +23,7 @@ from ..wire.room_codecs import FrameError
 from ..wire.room_frames import (
     ClientMessage,
     ClientPing,
+    ClientPresence,
     Closing,
     Error,
     Pong,
@@ -33,7 +32,8 @@ from ..wire.room_frames import (
 from ..wire.websocket import CloseCode
 from .forms import JSON_PROTOCOL, Protocol
 from .pings import Pings
-from .room import ROOM_TOPIC_PREFIX, Member, Room, Rooms
+from .presence import NO_STATE
+from .room import ROOM_TOPIC_PREFIX, Room, Rooms, Seat
 
 MEMBERS_IN_WELCOME = 100
 ERRORS_IN_A_ROW = 10
@@ -86,6 +86,7 @@ class Membership:
     name: str
     protocol: Protocol = JSON_PROTOCOL
     _goodbye: _Goodbye | None = None
+    _heard_code: int | None = None
     _errors: int = 0
 
     async def run(self, connection: Connection) -> None:
@@ -117,46 +118,47 @@ class Membership:
             sink=connection,
             close=lambda reason: _give_up(opened, subscription, reason),
         )
-        member = Member(secrets.token_hex(8), self.name, subscription)
+        seat = Seat(secrets.token_hex(8), subscription)
         with (
             opened.hold("subscription"),
             subscription,
-            services.rooms.present(self.room, member) as room,
+            services.rooms.seated(self.room, seat, self.name, NO_STATE, lambda: self._code(opened)) as room,
             services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
         ):
             opened.on_end(subscription.end)
-            await connection.send_all(self.protocol.framed(self._welcome(member, room)))
+            await connection.send_all(self.protocol.framed(self._welcome(seat, room)))
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, connection, opened, member)
+                nursery.start_soon(self._listen, connection, opened, room, seat)
                 async for batch in subscription:
                     for write in joined(batch, self.protocol.form):
                         await connection.send_all(write)
                 nursery.cancel_scope.cancel()
 
-    def _welcome(self, member: Member, room: Room) -> Welcome:
+    def _welcome(self, seat: Seat, room: Room) -> Welcome:
         return Welcome(
             room=self.room,
-            member=member.id,
+            member=seat.member,
             session=secrets.token_hex(16),
             resumed=False,
-            cursor=str(member.subscription.start),
+            cursor=str(seat.subscription.start),
             heartbeat=self.services.pings.interval,
             member_count=len(room.members),
-            members=[here.info() for here in _some_of(room, member)],
+            members=room.listed(seat.member, MEMBERS_IN_WELCOME),
         )
 
-    async def _listen(self, connection: Connection, opened: OpenStream, member: Member) -> None:
+    async def _listen(self, connection: Connection, opened: OpenStream, room: Room, seat: Seat) -> None:
         """Read what the member sends until its connection ends."""
         try:
             while True:
-                await self._handle(await connection.receive(), opened, member)
+                await self._handle(await connection.receive(), opened, room, seat)
         except ConnectionEndedError as ended:
-            _hear_the_end(ended, opened, member.subscription)
+            self._heard_code = ended.code
+            _hear_the_end(ended, opened, seat.subscription)
         except Exception:  # noqa: BLE001 - one member's frame must not end more than its connection
             _log.exception("a frame could not be handled")
             opened.end(CloseReason.FAILED)
 
-    async def _handle(self, message: str | bytes, opened: OpenStream, member: Member) -> None:
+    async def _handle(self, message: str | bytes, opened: OpenStream, room: Room, seat: Seat) -> None:
         codec = self.protocol.codec
         if isinstance(message, str) is not codec.is_text:
             words = "binary_unsupported" if codec.is_text else "text_unsupported"
@@ -166,7 +168,7 @@ class Membership:
         try:
             frame = codec.decode(message)
         except FrameError as error:
-            member.tell(Error(error.code, str(error), error.ref))
+            seat.tell(Error(error.code, str(error), error.ref))
             self._errors += 1
             if self._errors >= ERRORS_IN_A_ROW:
                 self._end(opened, CloseReason.LIMIT, CloseCode.POLICY, "too_many_errors")
@@ -175,12 +177,14 @@ class Membership:
         self._errors = 0
         match frame:
             case ClientMessage():
-                await self._publish(frame, member)
+                await self._publish(frame, seat)
             case ClientPing():
-                member.tell(Pong())
+                seat.tell(Pong())
+            case ClientPresence(state):
+                room.replace_state(seat.member, bytes(state))
 
-    async def _publish(self, frame: ClientMessage, member: Member) -> None:
-        origin = Origin(sender=member.id, ref=frame.ref)
+    async def _publish(self, frame: ClientMessage, seat: Seat) -> None:
+        origin = Origin(sender=seat.member, ref=frame.ref)
         draft = Draft(ROOM_TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
         await self.services.hub.publish([draft])
 
@@ -188,21 +192,24 @@ class Membership:
         self._goodbye = _Goodbye(code, words)
         opened.end(reason)
 
+    def _code(self, opened: OpenStream) -> int:
+        """The code with which the connection has been closed, or will be in a moment."""
+        if self._heard_code is not None:
+            return self._heard_code
+        if opened.reason is None or opened.reason is CloseReason.CLIENT_DISCONNECTED:
+            return CloseCode.ABNORMAL
+        return self._goodbye_of(opened.reason).code
+
+    def _goodbye_of(self, reason: CloseReason) -> _Goodbye:
+        return self._goodbye or _GOODBYES.get(reason, _Goodbye(CloseCode.NORMAL, reason.value))
+
     async def _say_goodbye(self, connection: Connection, reason: CloseReason) -> None:
-        goodbye = self._goodbye or _GOODBYES.get(reason, _Goodbye(CloseCode.NORMAL, reason.value))
+        goodbye = self._goodbye_of(reason)
         with trio.move_on_after(GOODBYE_SECONDS):
             if reason not in _WITHOUT_CLOSING:
                 closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
                 await connection.send_all(self.protocol.framed(closing))
             await connection.close(goodbye.code, goodbye.words)
-
-
-def _some_of(room: Room, member: Member) -> Iterator[Member]:
-    """Those in the room that a welcome lists, in the order of coming; `member`, who has just come, is one of
-    them.
-    """
-    others = (other for other in room.members.values() if other is not member)
-    return chain(islice(others, MEMBERS_IN_WELCOME - 1), [member])
 
 
 def _hear_the_end(ended: ConnectionEndedError, opened: OpenStream, subscription: Subscription) -> None:

@@ -33,6 +33,7 @@ from server.settings.rules import (
     ROOM_KEYS,
     TOPIC_KEYS,
     Overflow,
+    Presence,
     Rule,
     TopicRule,
     TopicSettings,
@@ -99,9 +100,13 @@ class Settings:
     room: tuple[TopicRule, ...] = setting(
         (),
         Rule(ROOM_KEYS),
-        "the same for rooms, without compress, as in 'lobby:history=50,history_seconds=60'",
+        "the same for rooms, with presence (full, count or off) in place of compress, as in "
+        "'lobby:history=50,presence=count'",
         repeatable=True,
         separator=";",
+    )
+    leave_grace: float = setting(
+        10.0, Seconds(zero=True), "time a member whose connection broke has to come back unnoticed"
     )
     replay_max: int = setting(10_000, Count(), "most messages replayed on one resume")
     keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
@@ -136,6 +141,10 @@ class Settings:
     history_bytes: int = setting(8 * MIB, TOPIC_KEYS["history_bytes"], "bytes kept of a topic", fixed=True)
     compress: bool = setting(
         False, TOPIC_KEYS["compress"], "whether streams of a topic are compressed unasked", fixed=True
+    )
+
+    presence: Presence = setting(
+        "full", ROOM_KEYS["presence"], "what members of a room are told of each other", fixed=True
     )
 
     connection_queue: int = setting(
@@ -214,6 +223,7 @@ class Settings:
             history_bytes=self.history_bytes,
             history_seconds=self.history_seconds,
             compress=self.compress,
+            presence=self.presence,
         )
 
     def _room_defaults(self) -> TopicSettings:

@@ -55,13 +55,13 @@ def rooms_blueprint(services: RoomServices, keys: IdempotencyKeys, max_body: int
         if info is None:
             raise ProblemError("room_unknown", "Nobody has been in the room, and nothing was said in it.")
         room = rooms.room(name)
-        members = sorted(room.members.values(), key=lambda member: member.id) if room else []
-        following = [member for member in members if member.id > query.get("after", "")]
+        members = sorted(room.members) if room else []
+        following = [member for member in members if member > query.get("after", "")][: limit + 1]
         return json_response(
             {
                 **_shown(info),
-                "members": [member.info() for member in following[:limit]],
-                "next": following[limit - 1].id if len(following) > limit else None,
+                "members": [room.info(member) for member in following[:limit]] if room else [],
+                "next": following[limit - 1] if len(following) > limit else None,
             }
         )
 

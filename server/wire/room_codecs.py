@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, NoReturn
 import msgspec
 
 from . import json_text
-from .room_frames import ClientFrame, ClientMessage, Ref, ServerFrame
+from .room_frames import MAX_STATE, ClientFrame, ClientMessage, ClientPresence, Ref, ServerFrame
 
 FrameFault = Literal["frame_malformed", "frame_invalid"]
 
@@ -108,6 +108,13 @@ CODECS = (JSON, MSGPACK)
 
 def _checked(frame: ClientFrame) -> ClientFrame:
     """`frame`, once what no type can say has been looked at."""
+    if isinstance(frame, ClientPresence):
+        state = json_text.compact(frame.state).encode()
+        if not state.startswith(b"{"):
+            _refuse("has to be of type object", "/state")
+        if len(state) > MAX_STATE:
+            _refuse(f"has to be of at most {MAX_STATE} bytes as compact JSON", "/state")
+        return ClientPresence(msgspec.Raw(state))
     return frame
 
 
@@ -136,6 +143,8 @@ def _in_json(frame: ClientFrame) -> ClientFrame:
     match frame:
         case ClientMessage(data):
             return msgspec.structs.replace(frame, data=_json_of(data, "/data"))
+        case ClientPresence(state):
+            return ClientPresence(_json_of(state, "/state"))
     return frame
 
 

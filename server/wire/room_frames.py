@@ -12,6 +12,8 @@ import msgspec
 
 MAX_FRAME = 64 * 1024
 """Bytes that a frame from a client may have."""
+MAX_STATE = 1024
+"""Bytes that a member's presence state may have, as compact JSON."""
 
 Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
@@ -27,7 +29,13 @@ class ClientPing(msgspec.Struct, tag="ping", forbid_unknown_fields=True):
     """Ask for a `pong`."""
 
 
-ClientFrame = ClientMessage | ClientPing
+class ClientPresence(msgspec.Struct, tag="presence", forbid_unknown_fields=True):
+    """Replace the member's presence state, an object of at most 1 KiB."""
+
+    state: msgspec.Raw
+
+
+ClientFrame = ClientMessage | ClientPing | ClientPresence
 
 
 class MemberInfo(msgspec.Struct):
@@ -84,6 +92,19 @@ class Left(msgspec.Struct, tag="left"):
     member: str
 
 
+class MemberState(msgspec.Struct, tag="presence"):
+    """Somebody's state is another one now."""
+
+    member: str
+    state: msgspec.Raw
+
+
+class Count(msgspec.Struct, tag="count"):
+    """How many are here."""
+
+    member_count: int
+
+
 class Pong(msgspec.Struct, tag="pong"):
     """The answer to a `ping`."""
 
@@ -112,4 +133,6 @@ class Closing(msgspec.Struct, tag="closing"):
     retry_ms: int
 
 
-ServerFrame = Welcome | RoomMessage | Ack | Joined | Left | Pong | RoomGap | Error | Closing
+ServerFrame = (
+    Welcome | RoomMessage | Ack | Joined | Left | MemberState | Count | Pong | RoomGap | Error | Closing
+)

@@ -81,7 +81,7 @@ async def stay(house: House, connection: MemoryConnection) -> None:
 async def test_a_member_cancelled_at_any_step_has_left_and_nobody_noticed_more(
     play: Play, buffer: int, autojump_clock: MockClock
 ) -> None:
-    async with open_house(capacity=5) as house:
+    async with open_house(capacity=5, leave_grace=0) as house:
         services, other = house.services, await house.join("other")
 
         async def once() -> None:

@@ -55,6 +55,20 @@ async def test_a_member_that_misses_a_pong_is_closed_and_the_others_are_told(
         assert not stays.ended.is_set()
 
 
+async def test_there_is_no_ghost_35_seconds_after_a_cable_is_pulled(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        stays, goes = await house.join_two()
+        # What it is sent goes nowhere, and nothing comes back, not even a word that the connection is gone.
+        goes.peer.answers = False
+        pulled = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_to_the_end, goes.peer)
+            while (heard := await stays.hear())["type"] != "left":
+                pass
+        assert heard["member"] == goes.id
+        assert trio.current_time() - pulled < 35
+
+
 @pytest.mark.parametrize("sign", ["pong", "message"])
 async def test_whatever_comes_from_a_member_is_a_sign_of_life(sign: str, autojump_clock: MockClock) -> None:
     async with open_house() as house:
@@ -85,7 +99,7 @@ async def test_a_sign_of_life_from_before_the_ping_does_not_count(autojump_clock
 async def test_a_member_that_takes_nothing_is_not_pinged_but_meets_the_write_deadline(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(write_deadline=30) as house:
+    async with open_house(write_deadline=30, leave_grace=0) as house:
         stays, goes = await house.join_two()
         goes.peer.stall()
         started = trio.current_time()
@@ -100,7 +114,7 @@ async def test_a_member_that_takes_nothing_is_not_pinged_but_meets_the_write_dea
 async def test_a_member_that_is_stalled_when_a_ping_is_due_meets_the_write_deadline(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(write_deadline=30) as house:
+    async with open_house(write_deadline=30, leave_grace=0) as house:
         stays, goes = await house.join_two()
         goes.peer.stall()
         async with trio.open_nursery() as nursery:

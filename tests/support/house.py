@@ -16,7 +16,7 @@ import trio
 
 from server.hub import MemoryBroker, ReplayLimits, RulesOf
 from server.lifecycle import CloseReason, Registry, RequestHead
-from server.rooms import JSON_PROTOCOL, Membership, Pings, Protocol, Rooms, RoomServices
+from server.rooms import JSON_PROTOCOL, Membership, Pings, PresenceMode, Protocol, Rooms, RoomServices
 from server.transport import DrainGate
 
 from .connections import Peer
@@ -103,9 +103,16 @@ class Guest:
 
     async def say(self, data: object, ref: str | None = None) -> None:
         """Send a message."""
-        text = saying(data, ref)
+        await self.send(json.loads(saying(data, ref)))
+
+    async def be(self, state: object) -> None:
+        """Replace its presence state."""
+        await self.send({"type": "presence", "state": state})
+
+    async def send(self, frame: Json) -> None:
+        """Send a frame, in its protocol."""
         is_text = self.membership.protocol.codec.is_text
-        await self.peer.send(text if is_text else msgspec.msgpack.encode(json.loads(text)))
+        await self.peer.send(json.dumps(frame) if is_text else msgspec.msgpack.encode(frame))
 
 
 class House:
@@ -180,6 +187,8 @@ class House:
         assert services.registry.streams == {}
         assert services.registry.leaked == 0
         assert services.rooms.room(room) is None
+        assert not services.rooms._rooms
+        assert not services.rooms._graces
         assert services.hub.subscriptions == 0
         assert services.hub.buffered_bytes == 0
         assert not services.pings._watched
@@ -192,18 +201,24 @@ async def open_house(
     capacity: int = 1000,
     max_topics: int = 100,
     write_deadline: float = 30.0,
+    leave_grace: float = 10.0,
+    presence: PresenceMode = PresenceMode.FULL,
     broker: Callable[[RulesOf, ReplayLimits | None], MemoryBroker] = MemoryBroker,
 ) -> AsyncIterator[House]:
     """Open the services, and send all guests away at the end."""
     registry = Registry()
     hub = open_hub(capacity=capacity, max_topics=max_topics, broker=broker)
     gate = DrainGate(lambda: len(registry.streams), 25.0)
-    services = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
+    rooms = Rooms(hub, lambda _: presence, leave_grace)
+    services = RoomServices(hub, registry, rooms, Pings(), gate)
     async with trio.open_nursery() as background:
         background.start_soon(services.pings.run)
+        background.start_soon(rooms.run)
         async with trio.open_nursery() as nursery:
             house = House(services, nursery, write_deadline)
             yield house
             nursery.cancel_scope.cancel()
+        await trio.sleep(leave_grace)
+        await trio.testing.wait_all_tasks_blocked()
         background.cancel_scope.cancel()
     house.check_nothing_is_left()
