@@ -34,7 +34,7 @@ from .hub import (
 )
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
-from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices
+from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices, SessionLimits, Sessions
 from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -151,13 +151,21 @@ async def open_application(
     keys = IdempotencyKeys(
         IdempotencyLimits(settings.idempotency_seconds, settings.idempotency_keys, settings.idempotency_bytes)
     )
-    stats = StatsSource(registry, hub, settings.memory_ceiling().total, lambda: keys.size)
+    sessions = Sessions(
+        SessionLimits(
+            settings.session_seconds, settings.idle_sessions, settings.session_refs, settings.session_bytes
+        )
+    )
+    ceiling = settings.memory_ceiling().total
+    stats = StatsSource(registry, hub, ceiling, lambda: keys.size + sessions.size)
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
-    members = Rooms(hub, lambda room: PresenceMode(settings.room_rule(room).presence), settings.leave_grace)
+    members = Rooms(
+        hub, sessions, lambda room: PresenceMode(settings.room_rule(room).presence), settings.leave_grace
+    )
     rooms = RoomServices(hub, registry, members, Pings(), gate)
     app = _create_app(events, rooms, settings.max_body, keys, rules, stats, rooms_url)
     async with trio.open_nursery() as background:

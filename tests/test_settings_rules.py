@@ -321,6 +321,7 @@ def test_the_ceiling_takes_the_most_that_any_rule_allows(
         Component("encoders", 10_000, 448 * KIB),
         Component("history", 10_000, topic),
         Component("idempotency", 1, 64 * MIB),
+        Component("sessions", 1, 256 * MIB),
     )
 
 

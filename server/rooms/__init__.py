@@ -6,6 +6,7 @@ from .membership import Membership, RoomServices, server_draft
 from .pings import Pings
 from .presence import PresenceMode
 from .room import LEAVE_GRACE, ROOM_TOPIC_PREFIX, RoomInfo, Rooms
+from .sessions import SessionLimits, Sessions
 
 __all__ = [
     "JSON_PROTOCOL",
@@ -20,6 +21,8 @@ __all__ = [
     "RoomInfo",
     "RoomServices",
     "Rooms",
+    "SessionLimits",
+    "Sessions",
     "run_echo",
     "server_draft",
 ]

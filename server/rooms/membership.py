@@ -1,68 +1,37 @@
 """A member's connection, from its welcome to its goodbye.
 
 `Membership.run` is the stream's whole life: a subscription to the room's topic that is written to the
-connection, and a task that reads what the member sends.  However it ends, it ends in one place: the member
-leaves, one reason is counted, and the connection is closed with the code that tells the client what to do.
+connection, and a task that reads what the member sends.  However it ends, it ends in one place: one reason is
+counted, and the connection is closed with the code that tells the client what to do.  Whether the member
+leaves the room with it depends on that code.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import msgspec
 import trio
 
-from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, TopicsFullError, joined
+from ..hub import Draft, Hub, Live, Origin, Selection, Start, Subscription, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import Connection, ConnectionEndedError, DrainGate
 from ..wire import json_text
-from ..wire.room_codecs import FrameError
-from ..wire.room_frames import (
-    ClientMessage,
-    ClientPing,
-    ClientPresence,
-    Closing,
-    Error,
-    Pong,
-    Welcome,
-)
+from ..wire.room_frames import Closing, Welcome
 from ..wire.websocket import CloseCode
 from .forms import JSON_PROTOCOL, Protocol
+from .goodbyes import WITHOUT_CLOSING, Goodbye, goodbye_for
 from .pings import Pings
-from .presence import NO_STATE
 from .room import ROOM_TOPIC_PREFIX, Room, Rooms, Seat
+from .sessions import Session
+from .speaker import ExpelledError, Speaker
 
 MEMBERS_IN_WELCOME = 100
-ERRORS_IN_A_ROW = 10
-"""Bad frames after which a client is not listened to any more."""
 GOODBYE_SECONDS = 5.0
 """How long a member that fell behind has to take what was already on its way, and the close frame."""
 
 _log = logging.getLogger("sluiceway.rooms")
-
-
-class _Goodbye(NamedTuple):
-    code: CloseCode
-    words: str
-
-
-_GOODBYES: dict[CloseReason, _Goodbye] = {
-    CloseReason.COMPLETED: _Goodbye(CloseCode.NORMAL, "completed"),
-    CloseReason.SLOW_CONSUMER: _Goodbye(CloseCode.TOO_SLOW, "slow_consumer"),
-    CloseReason.HEARTBEAT_MISSED: _Goodbye(CloseCode.HEARTBEAT_MISSED, "heartbeat_missed"),
-    CloseReason.SERVER_DRAINING: _Goodbye(CloseCode.SERVICE_RESTART, "server_draining"),
-    CloseReason.LIMIT: _Goodbye(CloseCode.POLICY, "limit"),
-    CloseReason.ADMIN: _Goodbye(CloseCode.FORBIDDEN, "admin"),
-    CloseReason.FAILED: _Goodbye(CloseCode.INTERNAL_ERROR, "server_failed"),
-}
-
-
-_WITHOUT_CLOSING = frozenset({CloseReason.SLOW_CONSUMER, CloseReason.CLIENT_DISCONNECTED, CloseReason.LIMIT})
-"""Ends that a `closing` frame cannot announce, or that the client brought about: the close code says it all.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +47,21 @@ class RoomServices:
 
 @dataclass(slots=True)
 class Membership:
-    """One connection's stay in a room, under `name`, speaking `protocol`."""
+    """One connection's stay in a room, speaking `protocol`.
+
+    `secret` is that of the session it resumes; without one that is known, it begins one for a member called
+    `name`.  What is kept behind `start` comes first.
+    """
 
     services: RoomServices
     head: RequestHead
     room: str
     name: str
     protocol: Protocol = JSON_PROTOCOL
-    _goodbye: _Goodbye | None = None
+    secret: str | None = field(default=None, repr=False)
+    start: Start = field(default_factory=Live)
+    _goodbye: Goodbye | None = None
     _heard_code: int | None = None
-    _errors: int = 0
 
     async def run(self, connection: Connection) -> None:
         """Be in the room until either side ends it; then say goodbye.
@@ -97,10 +71,14 @@ class Membership:
         """
         with self.services.registry.open_stream("room", self.head) as opened:
             try:
-                await self._stay(connection, opened)
+                with self.services.rooms.sessions.use(self.room, self.secret, self.name) as (
+                    session,
+                    resumed,
+                ):
+                    await self._stay(connection, opened, session, resumed=resumed)
             except TopicsFullError:
                 # The place that the handshake was given went to another room before anybody was in this one.
-                self._end(opened, CloseReason.LIMIT, CloseCode.TRY_LATER, "topics_full")
+                self._end(opened, Goodbye(CloseCode.TRY_LATER, "topics_full"))
             finally:
                 opened.bytes_sent = connection.bytes_sent
         if opened.scope.cancelled_caught:
@@ -108,89 +86,65 @@ class Membership:
         reason = opened.reason or CloseReason.COMPLETED
         await self._say_goodbye(connection, reason)
 
-    async def _stay(self, connection: Connection, opened: OpenStream) -> None:
+    async def _stay(
+        self, connection: Connection, opened: OpenStream, session: Session, *, resumed: bool
+    ) -> None:
         services = self.services
         # A member's subscription is also how it is told what concerns it alone: one order for all frames.
         subscription = services.hub.subscribe(
             Selection((ROOM_TOPIC_PREFIX + self.room,)),
-            Live(),
+            self.start,
             form=self.protocol.form,
             sink=connection,
             close=lambda reason: _give_up(opened, subscription, reason),
         )
-        seat = Seat(secrets.token_hex(8), subscription)
+        seat = Seat(session.member, subscription)
         with (
             opened.hold("subscription"),
             subscription,
-            services.rooms.seated(self.room, seat, self.name, NO_STATE, lambda: self._code(opened)) as room,
+            services.rooms.seated(seat, session, lambda: self._code(opened)) as room,
             services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
         ):
             opened.on_end(subscription.end)
-            await connection.send_all(self.protocol.framed(self._welcome(seat, room)))
+            welcome = self._welcome(room, session, subscription, resumed=resumed)
+            await connection.send_all(self.protocol.framed(welcome))
+            speaker = Speaker(services.hub, room, session, seat, self.protocol.codec)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, connection, opened, room, seat)
+                nursery.start_soon(self._listen, connection, opened, speaker)
                 async for batch in subscription:
                     for write in joined(batch, self.protocol.form):
                         await connection.send_all(write)
                 nursery.cancel_scope.cancel()
 
-    def _welcome(self, seat: Seat, room: Room) -> Welcome:
+    def _welcome(self, room: Room, session: Session, subscription: Subscription, *, resumed: bool) -> Welcome:
         return Welcome(
             room=self.room,
-            member=seat.member,
-            session=secrets.token_hex(16),
-            resumed=False,
-            cursor=str(seat.subscription.start),
+            member=session.member,
+            session=session.secret,
+            resumed=resumed,
+            cursor=str(subscription.start),
             heartbeat=self.services.pings.interval,
             member_count=len(room.members),
-            members=room.listed(seat.member, MEMBERS_IN_WELCOME),
+            members=room.listed(session.member, MEMBERS_IN_WELCOME),
         )
 
-    async def _listen(self, connection: Connection, opened: OpenStream, room: Room, seat: Seat) -> None:
+    async def _listen(self, connection: Connection, opened: OpenStream, speaker: Speaker) -> None:
         """Read what the member sends until its connection ends."""
         try:
             while True:
-                await self._handle(await connection.receive(), opened, room, seat)
+                await speaker.handle(await connection.receive())
         except ConnectionEndedError as ended:
             self._heard_code = ended.code
-            _hear_the_end(ended, opened, seat.subscription)
+            _hear_the_end(ended, opened, speaker.seat.subscription)
+        except ExpelledError as expelled:
+            self._end(opened, expelled.goodbye)
         except Exception:  # noqa: BLE001 - one member's frame must not end more than its connection
             _log.exception("a frame could not be handled")
             opened.end(CloseReason.FAILED)
 
-    async def _handle(self, message: str | bytes, opened: OpenStream, room: Room, seat: Seat) -> None:
-        codec = self.protocol.codec
-        if isinstance(message, str) is not codec.is_text:
-            words = "binary_unsupported" if codec.is_text else "text_unsupported"
-            self._end(opened, CloseReason.LIMIT, CloseCode.UNSUPPORTED_DATA, words)
-            await trio.sleep_forever()
-            return
-        try:
-            frame = codec.decode(message)
-        except FrameError as error:
-            seat.tell(Error(error.code, str(error), error.ref))
-            self._errors += 1
-            if self._errors >= ERRORS_IN_A_ROW:
-                self._end(opened, CloseReason.LIMIT, CloseCode.POLICY, "too_many_errors")
-                await trio.sleep_forever()
-            return
-        self._errors = 0
-        match frame:
-            case ClientMessage():
-                await self._publish(frame, seat)
-            case ClientPing():
-                seat.tell(Pong())
-            case ClientPresence(state):
-                room.replace_state(seat.member, bytes(state))
-
-    async def _publish(self, frame: ClientMessage, seat: Seat) -> None:
-        origin = Origin(sender=seat.member, ref=frame.ref)
-        draft = Draft(ROOM_TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
-        await self.services.hub.publish([draft])
-
-    def _end(self, opened: OpenStream, reason: CloseReason, code: CloseCode, words: str) -> None:
-        self._goodbye = _Goodbye(code, words)
-        opened.end(reason)
+    def _end(self, opened: OpenStream, goodbye: Goodbye) -> None:
+        self._goodbye = goodbye
+        opened.end(CloseReason.LIMIT)
 
     def _code(self, opened: OpenStream) -> int:
         """The code with which the connection has been closed, or will be in a moment."""
@@ -198,15 +152,15 @@ class Membership:
             return self._heard_code
         if opened.reason is None or opened.reason is CloseReason.CLIENT_DISCONNECTED:
             return CloseCode.ABNORMAL
-        return self._goodbye_of(opened.reason).code
+        return self._goodbye_for(opened.reason).code
 
-    def _goodbye_of(self, reason: CloseReason) -> _Goodbye:
-        return self._goodbye or _GOODBYES.get(reason, _Goodbye(CloseCode.NORMAL, reason.value))
+    def _goodbye_for(self, reason: CloseReason) -> Goodbye:
+        return self._goodbye or goodbye_for(reason)
 
     async def _say_goodbye(self, connection: Connection, reason: CloseReason) -> None:
-        goodbye = self._goodbye_of(reason)
+        goodbye = self._goodbye_for(reason)
         with trio.move_on_after(GOODBYE_SECONDS):
-            if reason not in _WITHOUT_CLOSING:
+            if reason not in WITHOUT_CLOSING:
                 closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
                 await connection.send_all(self.protocol.framed(closing))
             await connection.close(goodbye.code, goodbye.words)

@@ -13,8 +13,8 @@ from itertools import chain, islice
 import msgspec
 import trio
 
-from ..hub import Cursor, Hub, Message, Notice, Subscription
-from ..wire.room_frames import Ack, Count, Joined, Left, MemberInfo, MemberState, ServerFrame
+from ..hub import Cursor, Hub, Notice, Subscription
+from ..wire.room_frames import Count, Joined, Left, MemberInfo, MemberState, ServerFrame
 from .graces import Coalesced, Graces
 from .presence import (
     NO_STATE,
@@ -29,6 +29,7 @@ from .presence import (
     has_grace,
     step,
 )
+from .sessions import Session, Sessions
 
 ROOM_TOPIC_PREFIX = "rooms/"
 """Rooms' topics have names that no client can give a topic: they hold a slash."""
@@ -134,17 +135,6 @@ class Room:
         present = self.members[member]
         return MemberInfo(member, present.name, msgspec.Raw(present.state))
 
-    def acknowledge(self, message: Message) -> None:
-        """Tell a message's sender, if it is here, that the message is kept.
-
-        Called before anybody gets the message.
-        """
-        origin = message.origin
-        if origin is None or origin.ref is None or origin.sender is None:
-            return
-        for seat in self.seats_of(origin.sender):
-            seat.tell(Ack(origin.ref, str(message.id), duplicate=False))
-
 
 def _told(member: str, present: Present | None, change: Change) -> ServerFrame:
     if present is None:
@@ -173,11 +163,13 @@ class Rooms:
     def __init__(
         self,
         hub: Hub,
+        sessions: Sessions,
         mode_of: ModeOf = lambda _: PresenceMode.FULL,
         leave_grace: float = LEAVE_GRACE,
     ) -> None:
         """`leave_grace` is in seconds; 0 for none."""
         self._hub = hub
+        self.sessions = sessions
         self._mode_of = mode_of
         self._rooms: dict[str, Room] = {}
         self._graces: Graces[tuple[str, str]] = Graces(leave_grace, self._on_grace_over)
@@ -189,20 +181,19 @@ class Rooms:
             nursery.start_soon(self._graces.run)
             nursery.start_soon(self._counts.run)
 
-    def seated(self, room: str, seat: Seat, name: str, state: bytes, code: Callable[[], int]) -> _Seated:
-        """A context manager: as long as it is open, `seat` is in the room named `room`, which it yields.
+    def seated(self, seat: Seat, session: Session, code: Callable[[], int]) -> _Seated:
+        """A context manager: as long as it is open, `seat`, a connection of `session`, is in the room of
+        that, which it yields.
 
         Args:
-            room: made where nobody is in it.
             seat: the connection.
-            name: the member's, where this is its first connection.
-            state: likewise.
+            session: its own.
             code: asked at the end: with which code the connection has closed, or is about to.
 
         Raises:
             TopicsFullError: at its start, there is no room for another room.
         """
-        return _Seated(self, room, seat, Connected(name, state), code)
+        return _Seated(self, session.room, seat, Connected(session.name, session.state), code)
 
     def room(self, name: str) -> Room | None:
         """The room, None where nobody is in it."""
@@ -228,7 +219,7 @@ class Rooms:
         room = self._rooms.get(name)
         if room is None:
             room = Room(self._hub, name, self._mode_of(name), self._counts.ask)
-            self._hub.set_tap(room.topic, room.acknowledge)
+            self._hub.set_tap(room.topic, self.sessions.keep)
             self._rooms[name] = room
         self._graces.end((name, seat.member))
         room.sit(seat, coming.name, coming.state)

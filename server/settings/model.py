@@ -108,6 +108,9 @@ class Settings:
     leave_grace: float = setting(
         10.0, Seconds(zero=True), "time a member whose connection broke has to come back unnoticed"
     )
+    session_seconds: float = setting(
+        86_400.0, Seconds(most=604_800.0), "time a member may come back as the same after its last connection"
+    )
     replay_max: int = setting(10_000, Count(), "most messages replayed on one resume")
     keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
     idempotency_seconds: float = setting(
@@ -158,6 +161,11 @@ class Settings:
     idempotency_bytes: int = setting(
         64 * MIB, Size(), "bytes kept of idempotency keys and their answers", fixed=True
     )
+    idle_sessions: int = setting(10_000, Count(), "sessions kept of members without a connection", fixed=True)
+    session_refs: int = setting(1_000, Count(), "messages remembered by ref in a session", fixed=True)
+    session_bytes: int = setting(
+        256 * MIB, Size(), "bytes kept of sessions without a connection, and of refs", fixed=True
+    )
 
     def __post_init__(self) -> None:
         for name, option in declared_options().items():
@@ -197,6 +205,7 @@ class Settings:
                 Component("encoders", self.max_connections, _largest_encoder()),
                 Component("history", self.max_topics, per_topic),
                 Component("idempotency", 1, self.idempotency_bytes),
+                Component("sessions", 1, self.session_bytes),
             )
         )
 

@@ -14,9 +14,19 @@ from typing import Any
 import msgspec
 import trio
 
-from server.hub import MemoryBroker, ReplayLimits, RulesOf
+from server.hub import After, Cursor, HistoryLimits, Live, MemoryBroker, ReplayLimits, RulesOf
 from server.lifecycle import CloseReason, Registry, RequestHead
-from server.rooms import JSON_PROTOCOL, Membership, Pings, PresenceMode, Protocol, Rooms, RoomServices
+from server.rooms import (
+    JSON_PROTOCOL,
+    Membership,
+    Pings,
+    PresenceMode,
+    Protocol,
+    Rooms,
+    RoomServices,
+    SessionLimits,
+    Sessions,
+)
 from server.transport import DrainGate
 
 from .connections import Peer
@@ -97,6 +107,12 @@ class Guest:
         member: str = self.welcome["member"]
         return member
 
+    @property
+    def session(self) -> str:
+        """Its secret."""
+        secret: str = self.welcome["session"]
+        return secret
+
     async def hear(self) -> Json:
         """The next object."""
         return await hear(self.peer)
@@ -137,10 +153,13 @@ class House:
         room: str = "lobby",
         buffer: int = 64 * 1024,
         protocol: Protocol = JSON_PROTOCOL,
+        session: str | None = None,
+        after: str | None = None,
     ) -> Guest:
         """Let a guest in; what it is sent has not been read.  `buffer` bytes may be on their way to it."""
+        start = Live() if after is None else After(Cursor.parse(after) or Cursor("", 0))
         connection, peer = memory_connection(room=buffer, write_deadline=self._write_deadline)
-        guest = Guest(peer, Membership(self.services, HEAD, room, name, protocol))
+        guest = Guest(peer, Membership(self.services, HEAD, room, name, protocol, session, start))
 
         async def run() -> None:
             # What the transport does around it.
@@ -165,9 +184,11 @@ class House:
         room: str = "lobby",
         buffer: int = 64 * 1024,
         protocol: Protocol = JSON_PROTOCOL,
+        session: str | None = None,
+        after: str | None = None,
     ) -> Guest:
         """Let a guest in, and read its welcome."""
-        guest = self.enter(name, room=room, buffer=buffer, protocol=protocol)
+        guest = self.enter(name, room=room, buffer=buffer, protocol=protocol, session=session, after=after)
         guest.welcome = await guest.hear()
         assert guest.welcome["type"] == "welcome"
         # Until its writer waits: what is said from now on leaves at once.
@@ -189,6 +210,9 @@ class House:
         assert services.rooms.room(room) is None
         assert not services.rooms._rooms
         assert not services.rooms._graces
+        sessions = services.rooms.sessions
+        assert len(sessions) == len(sessions._idle)
+        assert not any(session.connections or session.saying for session in sessions._idle.values())
         assert services.hub.subscriptions == 0
         assert services.hub.buffered_bytes == 0
         assert not services.pings._watched
@@ -203,13 +227,15 @@ async def open_house(
     write_deadline: float = 30.0,
     leave_grace: float = 10.0,
     presence: PresenceMode = PresenceMode.FULL,
+    sessions: SessionLimits | None = None,
+    history: HistoryLimits | None = None,
     broker: Callable[[RulesOf, ReplayLimits | None], MemoryBroker] = MemoryBroker,
 ) -> AsyncIterator[House]:
     """Open the services, and send all guests away at the end."""
     registry = Registry()
-    hub = open_hub(capacity=capacity, max_topics=max_topics, broker=broker)
+    hub = open_hub(history, capacity=capacity, max_topics=max_topics, broker=broker)
     gate = DrainGate(lambda: len(registry.streams), 25.0)
-    rooms = Rooms(hub, lambda _: presence, leave_grace)
+    rooms = Rooms(hub, Sessions(sessions), lambda _: presence, leave_grace)
     services = RoomServices(hub, registry, rooms, Pings(), gate)
     async with trio.open_nursery() as background:
         background.start_soon(services.pings.run)
