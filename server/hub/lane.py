@@ -1,11 +1,14 @@
 """A lane: what waits of one topic for one subscription.
 
-A memory channel of fixed capacity, never waited on: what does not fit is dealt with as the topic's overflow
-says.  The oldest item stands before the channel, where it can be looked at: a reader of several topics takes
-from all lanes in the order of ids.
+Memory channels of fixed capacity, never waited on: what does not fit is dealt with as the topic's overflow
+says.  Messages, notices, and notices that may be dropped wait in queues of their own, since they give way to
+each other; a running number keeps them in one order.  The oldest of each stands before its channel, where it
+can be looked at: a reader of several topics takes from all lanes in the order of ids.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import trio
 
@@ -16,10 +19,56 @@ from .rules import Overflow, TopicRules
 Waiting = Message | Notice | Gap
 
 
+class _Numbered(NamedTuple):
+    number: int
+    item: Waiting
+
+
+class _Queue:
+    """Items of one kind, oldest first."""
+
+    __slots__ = ("_receive", "_send", "count", "head")
+
+    def __init__(self, capacity: int) -> None:
+        self.count = 0
+        self.head: _Numbered | None = None
+        self._send, self._receive = trio.open_memory_channel[_Numbered](capacity - 1)
+
+    def put(self, numbered: _Numbered) -> None:
+        if self.head is None:
+            self.head = numbered
+        else:
+            self._send.send_nowait(numbered)
+        self.count += 1
+
+    def pop(self) -> Waiting:
+        head = self.head
+        assert head is not None
+        self.count -= 1
+        self.head = self._receive.receive_nowait() if self.count else None
+        return head.item
+
+    def close(self) -> None:
+        self.head = None
+        self._send.close()
+        self._receive.close()
+
+
 class Lane:
     """Items of `topic`, oldest first."""
 
-    __slots__ = ("_head", "_missed", "_missed_to", "_receive", "_rules", "_send", "count", "size", "topic")
+    __slots__ = (
+        "_messages",
+        "_missed",
+        "_missed_to",
+        "_notices",
+        "_number",
+        "_rules",
+        "_signals",
+        "count",
+        "size",
+        "topic",
+    )
 
     def __init__(self, topic: str, rules: TopicRules) -> None:
         self.topic = topic
@@ -28,15 +77,23 @@ class Lane:
         self.size = 0
         """Bytes that they are reckoned at."""
         self._rules = rules
-        self._head: Waiting | None = None
         self._missed = 0
         self._missed_to: Cursor | None = None
-        self._send, self._receive = trio.open_memory_channel[Waiting](rules.capacity - 1)
+        self._number = 0
+        self._messages = _Queue(rules.capacity)
+        # Few topics have notices: these are made when they come.
+        self._notices: _Queue | None = None
+        self._signals: _Queue | None = None
 
     @property
     def overflow(self) -> Overflow:
         """What the topic does where there is no room."""
         return self._rules.overflow
+
+    @property
+    def messages(self) -> int:
+        """Messages that wait, and gaps of the topic."""
+        return self._messages.count
 
     def has_room(self, count: int, size: int) -> bool:
         """Whether `count` items of `size` bytes together fit in beside what waits."""
@@ -44,38 +101,48 @@ class Lane:
             return count <= self._rules.capacity
         return self.count + count <= self._rules.capacity and self.size + size <= self._rules.capacity_bytes
 
+    def has_room_to_spare(self, size: int) -> bool:
+        """Whether half of the lane would stay free beside one more item of `size` bytes."""
+        rules = self._rules
+        return self.count + 1 <= rules.capacity // 2 and self.size + size <= rules.capacity_bytes // 2
+
     def put(self, item: Waiting) -> None:
         """Add the newest item, for which there is room."""
-        if self._head is None:
-            self._head = item
-        else:
-            self._send.send_nowait(item)
+        self._number += 1
+        self._queue_of(item).put(_Numbered(self._number, item))
         self.count += 1
         self.size += item.size
 
     def drop_oldest(self) -> None:
-        """Take the oldest item out, to be told of as missed."""
-        item = self._pop()
+        """Take the oldest message out, to be told of as missed."""
+        item = self._pop(self._messages)
         if isinstance(item, Message):
             self.miss(item)
+
+    def drop_messages(self) -> None:
+        """Take all messages out, as if they had not been."""
+        self._clear(self._messages)
+
+    def drop_signals(self) -> int:
+        """Take out what may be dropped; how much there was."""
+        if self._signals is None:
+            return 0
+        count = self._signals.count
+        self._clear(self._signals)
+        return count
 
     def miss(self, message: Message) -> None:
         """Count `message` as one that the reader does not get."""
         self._missed += 1
         self._missed_to = message.id
 
-    def replace_all(self, item: Waiting) -> None:
-        """Let `item` alone wait."""
-        while self.count:
-            self._pop()
-        self.put(item)
-
     def offset(self) -> float:
         """Where the next item that `take` gives stands among all topics.  Notices stand before all else."""
         if self._missed_to is not None:
             return self._missed_to.offset
-        head = self._head
-        return head.id.offset if isinstance(head, Message | Gap) else -1
+        head = self._next().head
+        assert head is not None
+        return head.item.id.offset if isinstance(head.item, Message | Gap) else -1
 
     def has_any(self) -> bool:
         """Whether `take` would give something."""
@@ -87,18 +154,45 @@ class Lane:
             gap = Gap(self._missed_to, "overflow", ((self.topic, self._missed),))
             self._missed, self._missed_to = 0, None
             return gap
-        return self._pop()
+        return self._pop(self._next())
 
     def close(self) -> None:
-        """Give the channel up, and what waits with it."""
-        self._head = None
-        self._send.close()
-        self._receive.close()
+        """Give the channels up, and what waits in them."""
+        for queue in self._queues():
+            queue.close()
 
-    def _pop(self) -> Waiting:
-        item = self._head
-        assert item is not None
+    def _pop(self, queue: _Queue) -> Waiting:
+        item = queue.pop()
         self.count -= 1
         self.size -= item.size
-        self._head = self._receive.receive_nowait() if self.count else None
         return item
+
+    def _clear(self, queue: _Queue) -> None:
+        while queue.head is not None:
+            self._pop(queue)
+
+    def _queues(self) -> tuple[_Queue, ...]:
+        if self._notices is None and self._signals is None:
+            return (self._messages,)
+        return tuple(queue for queue in (self._messages, self._notices, self._signals) if queue is not None)
+
+    def _queue_of(self, item: Waiting) -> _Queue:
+        if not isinstance(item, Notice):
+            return self._messages
+        if item.droppable:
+            if self._signals is None:
+                self._signals = _Queue(self._rules.capacity)
+            return self._signals
+        if self._notices is None:
+            self._notices = _Queue(self._rules.capacity)
+        return self._notices
+
+    def _next(self) -> _Queue:
+        """The queue whose oldest item is the oldest of all."""
+        waiting = [queue for queue in self._queues() if queue.head is not None]
+        return waiting[0] if len(waiting) == 1 else min(waiting, key=_number_of_head)
+
+
+def _number_of_head(queue: _Queue) -> int:
+    assert queue.head is not None
+    return queue.head.number

@@ -238,7 +238,11 @@ class Subscription:
             self._topics.dropped += 1
             self._give_up(CloseReason.SLOW_CONSUMER)
             return False
-        self._lanes[topic] = lane
+        if lane.has_any():
+            self._lanes[topic] = lane
+        else:
+            # All that came was dropped; the reader finds nothing, and is idle again.
+            lane.close()
         size = lane.size - size
         self._queued += lane.count - count
         self._queued_bytes += size
@@ -248,9 +252,6 @@ class Subscription:
 
     def _put(self, lane: Lane, item: Waiting) -> bool:
         """Queue `item`, whatever that takes; False where the subscription cannot go on."""
-        if lane.overflow is Overflow.LATEST:
-            lane.replace_all(item)
-            return True
         others = self._queued - lane.count
         others_bytes = self._queued_bytes - lane.size
 
@@ -264,17 +265,31 @@ class Subscription:
                 )
             )
 
-        if not fits():
-            if lane.overflow is not Overflow.DROP_OLDEST or not isinstance(item, Message):
-                return False
-            while lane.count and not fits():
+        if isinstance(item, Notice) and item.droppable:
+            if lane.has_room_to_spare(item.size) and fits():
+                lane.put(item)
+            else:
                 self._topics.dropped += 1
-                lane.drop_oldest()
+            return True
+        if lane.overflow is Overflow.LATEST and not isinstance(item, Notice):
+            lane.drop_messages()
+        elif not fits():
+            self._topics.dropped += lane.drop_signals()
+            if lane.overflow is Overflow.DROP_OLDEST:
+                while lane.messages and not fits():
+                    self._topics.dropped += 1
+                    lane.drop_oldest()
             if not fits():
-                self._topics.dropped += 1
-                lane.miss(item)
-                return True
+                return self._miss(lane, item)
         lane.put(item)
+        return True
+
+    def _miss(self, lane: Lane, item: Waiting) -> bool:
+        """There is no room for `item`: whether it can do without."""
+        if lane.overflow is not Overflow.DROP_OLDEST or not isinstance(item, Message):
+            return False
+        self._topics.dropped += 1
+        lane.miss(item)
         return True
 
     def _give_up(self, reason: CloseReason) -> None:

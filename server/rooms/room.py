@@ -13,8 +13,8 @@ from itertools import chain, islice
 import msgspec
 import trio
 
-from ..hub import Cursor, Hub, Notice, Subscription
-from ..wire.room_frames import Count, Joined, Left, MemberInfo, MemberState, ServerFrame
+from ..hub import OVERHEAD, Cursor, Hub, Notice, Subscription
+from ..wire.room_frames import Count, Joined, Left, MemberInfo, MemberState, ServerFrame, Signal
 from .graces import Coalesced, Graces
 from .presence import (
     NO_STATE,
@@ -103,9 +103,24 @@ class Room:
         own = [seat.subscription for seat in self._seats.get(member, ())]
         self.announce(_told(member, present, change), but=(*own, *but))
 
+    def signal(self, member: str, data: msgspec.Raw, to: str | None) -> None:
+        """Let the connections of `to`, or of everybody but `member`, have `data`, where there is room for it.
+
+        Who is not there, or still catches up, does not get it.
+        """
+        signal = Signal(member, data)
+        notice = Notice(signal, OVERHEAD + 2 * len(bytes(data)), droppable=True)
+        if to is None:
+            self._hub.announce(self.topic, notice, but=[seat.subscription for seat in self.seats_of(member)])
+            return
+        for seat in self.seats_of(to):
+            if not seat.subscription.is_catching_up:
+                seat.subscription.tell(notice)
+
     def announce(self, frame: ServerFrame, but: Collection[Subscription] = ()) -> None:
         """Send `frame` to every connection apart from `but`.  Never waits."""
-        notice = Notice(frame)
+        size = len(bytes(frame.state)) if isinstance(frame, Joined | MemberState) else 0
+        notice = Notice(frame, OVERHEAD + 2 * size)
         self._hub.announce(self.topic, notice, but=but)
         for seat in tuple(self._arriving):
             if not seat.subscription.is_catching_up:

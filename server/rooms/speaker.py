@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..hub import Draft, Hub, Origin
 from ..wire import json_text
 from ..wire.room_codecs import Codec, FrameError
-from ..wire.room_frames import Ack, ClientMessage, ClientPing, ClientPresence, Error, Pong
+from ..wire.room_frames import Ack, ClientMessage, ClientPing, ClientPresence, ClientSignal, Error, Pong
 from ..wire.websocket import CloseCode
 from .goodbyes import Goodbye
+from .rates import Rate
 from .room import Room, Seat
 from .sessions import Said, Session, digest_of
 
 ERRORS_IN_A_ROW = 10
 """Bad frames after which a client is not listened to any more."""
+
+SIGNALS_A_SECOND, SIGNALS_AT_ONCE = 50, 100
+"""What a connection may signal; more is dropped."""
+STATES_A_SECOND, STATES_AT_ONCE = 10, 20
+"""How often a connection may replace its member's state; more waits, and so does what it sends after."""
 
 
 class ExpelledError(Exception):
@@ -35,6 +41,8 @@ class Speaker:
     seat: Seat
     codec: Codec
     _errors: int = 0
+    _signals: Rate = field(default_factory=lambda: Rate(SIGNALS_A_SECOND, SIGNALS_AT_ONCE))
+    _states: Rate = field(default_factory=lambda: Rate(STATES_A_SECOND, STATES_AT_ONCE))
 
     async def handle(self, message: str | bytes) -> None:
         """Do what `message` asks.
@@ -56,7 +64,10 @@ class Speaker:
                 await self._say(frame)
             case ClientPing():
                 self.seat.tell(Pong())
+            case ClientSignal(data, to) if self._signals.take_nowait():
+                self.room.signal(self.session.member, data, to)
             case ClientPresence(state):
+                await self._states.take()
                 self.session.state = bytes(state)
                 self.room.replace_state(self.session.member, self.session.state)
 

@@ -15,7 +15,15 @@ from typing import Literal, NamedTuple, NoReturn
 import msgspec
 
 from . import json_text
-from .room_frames import MAX_STATE, ClientFrame, ClientMessage, ClientPresence, Ref, ServerFrame
+from .room_frames import (
+    MAX_STATE,
+    ClientFrame,
+    ClientMessage,
+    ClientPresence,
+    ClientSignal,
+    Ref,
+    ServerFrame,
+)
 
 FrameFault = Literal["frame_malformed", "frame_invalid"]
 
@@ -141,7 +149,7 @@ def _ref_in_msgpack(data: bytes) -> str | None:
 def _in_json(frame: ClientFrame) -> ClientFrame:
     """`frame`, what stands in it as MessagePack turned into JSON."""
     match frame:
-        case ClientMessage(data):
+        case ClientMessage(data) | ClientSignal(data):
             return msgspec.structs.replace(frame, data=_json_of(data, "/data"))
         case ClientPresence(state):
             return ClientPresence(_json_of(state, "/state"))

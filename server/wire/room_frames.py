@@ -35,7 +35,14 @@ class ClientPresence(msgspec.Struct, tag="presence", forbid_unknown_fields=True)
     state: msgspec.Raw
 
 
-ClientFrame = ClientMessage | ClientPing | ClientPresence
+class ClientSignal(msgspec.Struct, tag="signal", forbid_unknown_fields=True):
+    """Let `to`, or everybody else who listens now, have `data`: not kept, and dropped where it would wait."""
+
+    data: msgspec.Raw
+    to: str | None = None
+
+
+ClientFrame = ClientMessage | ClientPing | ClientPresence | ClientSignal
 
 
 class MemberInfo(msgspec.Struct):
@@ -68,6 +75,13 @@ class RoomMessage(msgspec.Struct, tag="message", rename={"sender": "from"}, omit
     time: str
     ref: str | None = None
     label: str | None = None
+
+
+class Signal(msgspec.Struct, tag="signal", rename={"sender": "from"}):
+    """Something of the moment, from a member."""
+
+    sender: str
+    data: msgspec.Raw
 
 
 class Ack(msgspec.Struct, tag="ack"):
@@ -134,5 +148,16 @@ class Closing(msgspec.Struct, tag="closing"):
 
 
 ServerFrame = (
-    Welcome | RoomMessage | Ack | Joined | Left | MemberState | Count | Pong | RoomGap | Error | Closing
+    Welcome
+    | RoomMessage
+    | Signal
+    | Ack
+    | Joined
+    | Left
+    | MemberState
+    | Count
+    | Pong
+    | RoomGap
+    | Error
+    | Closing
 )

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import trio
 
-from server.hub import After, Cursor, HistoryLimits, Live, MemoryBroker, ReplayLimits, RulesOf
+from server.hub import After, Cursor, HistoryLimits, Live, MemoryBroker, Overflow, ReplayLimits, RulesOf
 from server.lifecycle import CloseReason, Registry, RequestHead
 from server.rooms import (
     JSON_PROTOCOL,
@@ -125,6 +125,10 @@ class Guest:
         """Replace its presence state."""
         await self.send({"type": "presence", "state": state})
 
+    async def signal(self, data: object, to: str | None = None) -> None:
+        """Send a signal."""
+        await self.send({"type": "signal", "data": data} | ({} if to is None else {"to": to}))
+
     async def send(self, frame: Json) -> None:
         """Send a frame, in its protocol."""
         is_text = self.membership.protocol.codec.is_text
@@ -229,11 +233,12 @@ async def open_house(
     presence: PresenceMode = PresenceMode.FULL,
     sessions: SessionLimits | None = None,
     history: HistoryLimits | None = None,
+    overflow: Overflow = Overflow.DISCONNECT,
     broker: Callable[[RulesOf, ReplayLimits | None], MemoryBroker] = MemoryBroker,
 ) -> AsyncIterator[House]:
     """Open the services, and send all guests away at the end."""
     registry = Registry()
-    hub = open_hub(history, capacity=capacity, max_topics=max_topics, broker=broker)
+    hub = open_hub(history, capacity=capacity, overflow=overflow, max_topics=max_topics, broker=broker)
     gate = DrainGate(lambda: len(registry.streams), 25.0)
     rooms = Rooms(hub, Sessions(sessions), lambda _: presence, leave_grace)
     services = RoomServices(hub, registry, rooms, Pings(), gate)
