@@ -218,9 +218,10 @@ def _create_app(
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events))
-    app.register_blueprint(events_blueprint(events, offered_codings()))
+    codings = offered_codings()
+    app.register_blueprint(events_blueprint(events, codings))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
-    app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
+    app.register_blueprint(rooms_blueprint(rooms, events, codings, keys, max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app

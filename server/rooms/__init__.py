@@ -1,7 +1,15 @@
 """Rooms: members who talk over a two-way connection.  They know of connections, never of sockets."""
 
 from .echo import run_echo
-from .forms import JSON_PROTOCOL, MSGPACK_PROTOCOL, PROTOCOLS, Protocol
+from .forms import (
+    JSON_PROTOCOL,
+    MSGPACK_PROTOCOL,
+    PROTOCOLS,
+    ROOM_EVENT_FORMS,
+    Protocol,
+    frame_of,
+    room_message,
+)
 from .membership import Membership, RoomServices, server_draft
 from .pings import Pings
 from .presence import PresenceMode
@@ -13,6 +21,7 @@ __all__ = [
     "LEAVE_GRACE",
     "MSGPACK_PROTOCOL",
     "PROTOCOLS",
+    "ROOM_EVENT_FORMS",
     "ROOM_TOPIC_PREFIX",
     "Membership",
     "Pings",
@@ -23,6 +32,8 @@ __all__ = [
     "Rooms",
     "SessionLimits",
     "Sessions",
+    "frame_of",
+    "room_message",
     "run_echo",
     "server_draft",
 ]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import msgspec
 
 from ..hub import Form, Gap, Heartbeat, Message, Notice
-from ..wire import room_codecs
+from ..transport import Framing
+from ..wire import room_codecs, sse
 from ..wire.room_codecs import Codec
 from ..wire.room_frames import RoomGap, RoomMessage, ServerFrame
 from ..wire.times import rfc3339
@@ -49,6 +50,27 @@ JSON_PROTOCOL = Protocol(room_codecs.JSON, json_frame)
 MSGPACK_PROTOCOL = Protocol(room_codecs.MSGPACK, msgpack_frame)
 PROTOCOLS = {each.codec.subprotocol: each for each in (JSON_PROTOCOL, MSGPACK_PROTOCOL)}
 """Those that a member can ask for, by subprotocol."""
+
+
+def room_event(item: Message | Notice | Gap | Heartbeat) -> bytes:
+    """`item` as a Server-Sent Event: named after the type of its frame, which is its data as JSON."""
+    if isinstance(item, Heartbeat):
+        if item.id is None:
+            return sse.HEARTBEAT
+        return sse.encode_event(id=str(item.id), event="heartbeat", data="{}")
+    frame = frame_of(item)
+    name = str(type(frame).__struct_config__.tag)
+    id = None if isinstance(item, Notice) else str(item.id)
+    return sse.encode_event(id=id, event=name, data=room_codecs.encode_json(frame).decode())
+
+
+def room_event_chunk(item: Message | Notice | Gap | Heartbeat) -> bytes:
+    """`room_event` in a chunk of its own."""
+    return sse.chunk(room_event(item))
+
+
+ROOM_EVENT_FORMS = {Framing.IDENTITY: room_event, Framing.CHUNKED: room_event_chunk}
+"""How a room is told to who listens over HTTP."""
 
 
 def frame_of(item: Message | Notice | Gap | Heartbeat) -> ServerFrame:
