@@ -22,11 +22,12 @@ from .presence import (
     Connected,
     Disconnected,
     Event,
+    Parting,
     PresenceMode,
     Present,
     Replaced,
     TimePassed,
-    has_grace,
+    grace_of,
     step,
 )
 from .sessions import Session, Sessions
@@ -187,7 +188,9 @@ class Rooms:
         self.sessions = sessions
         self._mode_of = mode_of
         self._rooms: dict[str, Room] = {}
-        self._graces: Graces[tuple[str, str]] = Graces(leave_grace, self._on_grace_over)
+        self._leave_grace = leave_grace
+        self._graces: Graces[tuple[str, str]] = Graces(self._on_grace_over)
+        sessions.on_forgotten = self._on_forgotten
         self._counts: Coalesced[Room] = Coalesced(COUNT_SECONDS, Room.announce_count)
 
     async def run(self) -> None:
@@ -196,19 +199,19 @@ class Rooms:
             nursery.start_soon(self._graces.run)
             nursery.start_soon(self._counts.run)
 
-    def seated(self, seat: Seat, session: Session, code: Callable[[], int]) -> _Seated:
+    def seated(self, seat: Seat, session: Session, parting: Callable[[], Parting]) -> _Seated:
         """A context manager: as long as it is open, `seat`, a connection of `session`, is in the room of
         that, which it yields.
 
         Args:
             seat: the connection.
             session: its own.
-            code: asked at the end: with which code the connection has closed, or is about to.
+            parting: asked at the end: how the connection has closed, or is about to.
 
         Raises:
             TopicsFullError: at its start, there is no room for another room.
         """
-        return _Seated(self, session.room, seat, Connected(session.name, session.state), code)
+        return _Seated(self, session.room, seat, Connected(session.name, session.state), parting)
 
     def room(self, name: str) -> Room | None:
         """The room, None where nobody is in it."""
@@ -240,16 +243,22 @@ class Rooms:
         room.sit(seat, coming.name, coming.state)
         return room
 
-    def _rise(self, room: Room, seat: Seat, code: int) -> None:
-        grace = self._graces.seconds
-        if not grace or not has_grace(code):
-            room.rise(seat, None)
-        else:
-            room.rise(seat, trio.current_time() + grace)
-            present = room.members.get(seat.member)
-            if present is not None and present.leaves_at is not None:
-                self._graces.begin((room.name, seat.member))
+    def _rise(self, room: Room, seat: Seat, parting: Parting) -> None:
+        grace = grace_of(parting, self._leave_grace)
+        room.rise(seat, trio.current_time() + grace if grace else None)
+        present = room.members.get(seat.member)
+        if present is not None and present.leaves_at is not None:
+            self._graces.begin((room.name, seat.member), present.leaves_at)
         self._close_empty(room)
+
+    def _on_forgotten(self, session: Session) -> None:
+        """Nobody can come back as this member any more."""
+        room = self._rooms.get(session.room)
+        present = room.members.get(session.member) if room else None
+        if room is not None and present is not None and present.leaves_at is not None:
+            self._graces.end((room.name, session.member))
+            room.happen(session.member, TimePassed(present.leaves_at))
+            self._close_empty(room)
 
     def _on_grace_over(self, who: tuple[str, str]) -> None:
         name, member = who
@@ -265,16 +274,16 @@ class Rooms:
 
 
 class _Seated:
-    __slots__ = ("_code", "_coming", "_name", "_room", "_rooms", "_seat")
+    __slots__ = ("_coming", "_name", "_parting", "_room", "_rooms", "_seat")
 
     def __init__(
-        self, rooms: Rooms, name: str, seat: Seat, coming: Connected, code: Callable[[], int]
+        self, rooms: Rooms, name: str, seat: Seat, coming: Connected, parting: Callable[[], Parting]
     ) -> None:
         self._rooms = rooms
         self._name = name
         self._seat = seat
         self._coming = coming
-        self._code = code
+        self._parting = parting
         self._room: Room | None = None
 
     def __enter__(self) -> Room:
@@ -283,7 +292,7 @@ class _Seated:
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._room is not None
-        self._rooms._rise(self._room, self._seat, self._code())
+        self._rooms._rise(self._room, self._seat, self._parting())
 
 
 __all__ = [

@@ -80,6 +80,7 @@ class MemoryConnection:
         self._broken = False
         self._closing = False
         self._bytes_sent = 0
+        self._refused_at: float | None = None
 
     @property
     def bytes_sent(self) -> int:
@@ -88,6 +89,10 @@ class MemoryConnection:
     @property
     def last_heard(self) -> float:
         return self._link.heard_at
+
+    @property
+    def refused_at(self) -> float | None:
+        return self._refused_at
 
     def try_send(self, frame: bytes) -> Sent:
         if self._broken or self._link.gone:
@@ -159,20 +164,28 @@ class MemoryConnection:
 
     async def _write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        sent, deadline = 0, trio.current_time() + self._write_deadline
-        while sent < len(data):
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += await self._write_part(data[sent:])
+        finally:
+            self._refused_at = None
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _write_part(self, part: bytes) -> int:
+        while True:
             if self._link.gone:
                 raise trio.BrokenResourceError("the client is gone")
-            taken = self._link.take(data[sent:])
-            sent += taken
+            taken = self._link.take(part)
             if taken:
-                deadline = trio.current_time() + self._write_deadline
-                continue
-            with trio.move_on_at(deadline) as scope:
+                self._refused_at = None
+                return taken
+            if self._refused_at is None:
+                self._refused_at = trio.current_time()
+            with trio.move_on_at(self._refused_at + self._write_deadline) as scope:
                 await self._link.moved.park()
             if scope.cancelled_caught:
                 raise WriteDeadlineError(f"the client took no byte for {self._write_deadline} seconds")
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 class MemoryPeer:
@@ -208,6 +221,11 @@ class MemoryPeer:
         """Throw away what has arrived, which must be whole frames."""
         self._link.buffer.clear()
         self._link.moved.unpark_all()
+
+    def take_some(self) -> None:
+        """Let what has arrived be taken, without a sign of life."""
+        self._reader.feed(bytes(self._link.buffer))
+        self.skip()
 
     async def send(self, message: str | bytes) -> None:
         """Send a message, as soon as the server has room for it.
