@@ -161,6 +161,7 @@ async def test_who_comes_and_goes_during_a_replay_is_told_of(autojump_clock: Moc
         await ann.say("hello")
         await ann.hear()
         await ann.peer.close(1000)
+        await trio.sleep(1)
         heard: list[Json] = []
         while not heard or heard[-1].get("data") != "hello":
             heard.append(await late.hear())

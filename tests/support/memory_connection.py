@@ -37,6 +37,7 @@ class _Link:
         self.stalled = False
         self.gone = False
         self.ended = False
+        self.writes = 0
         self.moved = trio.lowlevel.ParkingLot()
         self.to_server, self.from_client = trio.open_memory_channel[str | bytes](INBOX)
         self.heard_at = trio.current_time()
@@ -47,6 +48,7 @@ class _Link:
         """Let the network have as much of `data` as it has room for."""
         taken = 0 if self.stalled else min(len(data), self.room - len(self.buffer))
         if taken:
+            self.writes += 1
             self.buffer += data[:taken]
             self.moved.unpark_all()
         return taken
@@ -200,6 +202,11 @@ class MemoryPeer:
     def is_ended(self) -> bool:
         """Whether the server's end is closed."""
         return self._link.ended
+
+    @property
+    def writes(self) -> int:
+        """How many writes of the server the network has taken bytes of."""
+        return self._link.writes
 
     async def receive(self) -> Frame:
         """The next frame.
