@@ -112,8 +112,10 @@ class Membership:
             ),
         ):
             opened.on_end(subscription.end)
-            welcome = self._welcome(room, session, subscription, resumed=resumed)
-            await connection.send_all(self.protocol.framed(welcome))
+            # Not kept in a variable: it would be held as long as the connection, a hundred members in each.
+            await connection.send_all(
+                self.protocol.framed(self._welcome(room, session, subscription, resumed=resumed))
+            )
             speaker = Speaker(services.hub, room, session, seat, self.protocol.codec)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, connection, opened, speaker)
