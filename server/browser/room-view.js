@@ -107,6 +107,8 @@ export class RoomView {
       onMessage: (message) => this.#showMessage(message),
       onJoined: (member) => this.#showMove("came", member),
       onLeft: (member) => this.#showMove("left", member),
+      onPresence: () => showPeople(this.#room ?? null),
+      onCount: () => showPeople(this.#room ?? null),
       onGap: ({ reason, missed }) => this.#log.addNotice(gapNotice(reason, missed)),
       onClosing: (closing) => this.#log.addNotice(closingNotice(closing)),
       onState: (state, detail) => mine === this.#room && this.#showState(state, detail),

@@ -47,6 +47,39 @@ def test_who_comes_and_goes_is_shown(running_server: ServerProcess, page: Page, 
     expect(page.locator("#people .name")).to_have_text(["Ada"])
 
 
+def test_a_members_state_is_shown_as_it_changes(
+    running_server: ServerProcess, page: Page, other: Page
+) -> None:
+    _join(page, running_server, "states", "Ada")
+    other.goto(running_server.url)
+    other.evaluate(
+        """async () => {
+            const { joinRoom } = await import("/client/rooms.js");
+            window.room = joinRoom("states", { name: "Grace" });
+            room.setState({ at: "<b>1</b>" });
+        }"""
+    )
+    state = page.locator("#people .member-state")
+    expect(state).to_have_text('{"at":"<b>1</b>"}')
+    other.evaluate("room.setState({ away: true })")
+    expect(state).to_have_text('{"away":true}')
+    other.evaluate("room.setState({})")
+    expect(state).to_have_count(0)
+
+
+def test_a_room_that_only_counts_shows_how_many_there_are(
+    running_server: ServerProcess, page: Page, other: Page
+) -> None:
+    _join(page, running_server, "counted.hall", "Ada")
+    _join(other, running_server, "counted.hall", "Grace")
+    for tab, own in ((page, "Ada"), (other, "Grace")):
+        expect(tab.locator("#people-count")).to_have_text("2")
+        expect(tab.locator("#people .name")).to_have_text([own])
+        expect(tab.locator("#people-more")).to_have_text("and 1 more")
+    other.close()
+    expect(page.locator("#people-count")).to_have_text("1", timeout=2 * PATIENCE_MS)
+
+
 def test_markup_is_shown_as_text(running_server: ServerProcess, page: Page, other: Page) -> None:
     _join(page, running_server, "markup", "Ada")
     _join(other, running_server, "markup", "<i>Grace</i>")
