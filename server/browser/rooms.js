@@ -170,6 +170,9 @@ class Room {
 
   #sendState() {
     if (this.#ownState === null) return;
+    const own = this.#members.get(this.#member);
+    // The server tells the others alone.
+    if (own !== undefined) this.#members.set(this.#member, { ...own, state: this.#ownState });
     this.#socket?.send(JSON.stringify({ type: "presence", state: this.#ownState }));
   }
 

@@ -63,6 +63,8 @@ def test_a_members_state_is_shown_as_it_changes(
     expect(state).to_have_text('{"at":"<b>1</b>"}')
     other.evaluate("room.setState({ away: true })")
     expect(state).to_have_text('{"away":true}')
+    own = other.evaluate("room.members.find(({ member }) => member === room.member).state")
+    assert own == {"away": True}
     other.evaluate("room.setState({})")
     expect(state).to_have_count(0)
 
