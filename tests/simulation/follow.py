@@ -276,8 +276,9 @@ class Follow:
                 "and are",
                 end - (place or 0),
             )
-            if place is None and begin:
-                before = self._truth.by_topic[topic][begin - 1]
+            dropped = self._dropped.pop(topic, 0)
+            if place is None and begin > dropped:
+                before = self._truth.by_topic[topic][begin - dropped - 1]
                 check(self._may_skip(before), "lost before a gap:", topic, begin)
         self._take_missed(topic, reason, begin, end)
 
