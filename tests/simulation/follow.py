@@ -211,12 +211,15 @@ class Follow:
 
     def _close_gaps(self, to: int) -> None:
         """Take what gaps have told as accounted for, up to `to`."""
-        # A pattern stands for what is not named beside it.
+        named = {entry for _, entry, _ in self._told_of}
         for reason, entry, missed in sorted(self._told_of, key=lambda each: each[1].endswith("*")):
             if reason == "evicted" and missed is None and self._server.forgets:
                 self._forgotten.append(entry)
             for topic in self._topics_of(entry):
                 if entry.endswith("*"):
+                    if topic in named:
+                        # A pattern stands for what is not named beside it.
+                        continue
                     self._before_pattern.setdefault(topic, self._place(topic))
                 self._account(topic, reason, missed, to)
         self._told_of.clear()
