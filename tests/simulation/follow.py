@@ -121,10 +121,14 @@ class Follow:
         check(self._told, "a gap before the gap epoch", reason)
         check(self._at is not None and to >= self._at, "a gap goes back", id, "at", self._at)
         assert self._at is not None
+        nothing_missed = not any(missed != 0 for _, missed in topics)
+        if nothing_missed:
+            # Told live: it has an id of its own, and does not wait for that of a later gap.
+            self._close_gaps(self._at)
         self._told_of += [(reason, entry, missed) for entry, missed in topics]
-        self.gaps += any(missed != 0 for _, missed in topics)
+        self.gaps += not nothing_missed
         # Of several gaps at one place, the last has its id; those before stay where the client was.
-        if to > self._at:
+        if to > self._at or nothing_missed:
             self._close_gaps(to)
             self._move(to)
             self._at = to

@@ -34,10 +34,15 @@ def _server(**rules: TopicRules) -> Server:
 def _published(server: Server, *topics: str) -> Truth:
     """A store into which a message came for each of `topics`, in order."""
     truth = Truth(server, EPOCH)
-    for offset, topic in enumerate(topics, 1):
-        seq = topics[:offset].count(topic)
-        truth.add([Message(Draft(topic, str(offset)), Cursor(EPOCH, offset), seq, 0.0, trio.current_time())])
+    _publish(truth, *topics)
     return truth
+
+
+def _publish(truth: Truth, *topics: str) -> None:
+    for topic in topics:
+        cursor = Cursor(EPOCH, truth.head + 1)
+        seq = truth.count(topic, truth.head) + 1
+        truth.add([Message(Draft(topic, str(cursor.offset)), cursor, seq, 0.0, trio.current_time())])
 
 
 def _resumed(truth: Truth, at: int, *entries: str) -> Follow:
@@ -74,3 +79,16 @@ async def test_what_was_left_out_ends_with_the_next_message() -> None:
     _hear(follow, truth, 5)
     with pytest.raises(SimulationError, match="lost: a 6"):
         _hear(follow, truth, 7)
+
+
+async def test_a_purge_told_live_stands_where_it_is() -> None:
+    drops = TopicRules(1, 1_000_000, Overflow.DROP_OLDEST, _KEEPS)
+    truth = _published(_server(a=drops), *"a")
+    follow = _resumed(truth, 1, "*")
+    follow.gap(f"{EPOCH}:1", "purged", [("a", 0)])
+    _publish(truth, *"aaabaa")
+    # Those dropped stand before `b`, and some of them are behind it.
+    follow.gap(f"{EPOCH}:4", "overflow", [("a", 4)])
+    _hear(follow, truth, 5)
+    _hear(follow, truth, 7)
+    follow.finish()
