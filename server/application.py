@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import trio
@@ -32,9 +33,18 @@ from .hub import (
     TopicRules,
     run_ticking_feed,
 )
-from .lifecycle import CloseReason, Registry, RequestHead
+from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices, SessionLimits, Sessions
+from .rooms.documents import (
+    DOCUMENT_TOPIC_PREFIX,
+    DocumentLimits,
+    Documents,
+    EditingServices,
+    MissingLibraryError,
+    Updates,
+    open_document_store,
+)
 from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -51,6 +61,7 @@ from .transport import (
 from .web import (
     IdempotencyKeys,
     IdempotencyLimits,
+    documents_blueprint,
     events_blueprint,
     install_doors,
     install_error_handlers,
@@ -70,6 +81,9 @@ from .wire.times import rfc3339
 Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 
+_EDITORS_MARGIN = 1024 * 1024
+"""Bytes that may wait for an editor beside a whole document."""
+
 _log = logging.getLogger("sluiceway")
 
 
@@ -88,6 +102,8 @@ class Application:
     app: App
     events: EventServices
     rooms: RoomServices
+    editing: EditingServices | None
+    """None where documents are not installed."""
     rules: OriginRules
 
     @property
@@ -119,7 +135,7 @@ class Application:
             self.gate,
             door=door,
             door_when_full=door_when_full,
-            websockets=websocket_door(self.rooms, self.rules, echo=settings.echo),
+            websockets=websocket_door(self.rooms, self.rules, echo=settings.echo, editing=self.editing),
             on_answer=log_request,
             early_headers=lambda head: cors_headers(head, self.rules),
             options=ServerOptions(
@@ -147,6 +163,9 @@ async def open_application(
 
     Leaving the block cancels the background tasks.  One that fails takes the block down with it: a server
     without its heartbeat is not to go on.
+
+    Raises:
+        OSError: the data directory cannot be used, or another process has it.
     """
     registry = Registry(log_stream_end)
     hub = hub or _open_hub(settings)
@@ -172,19 +191,45 @@ async def open_application(
         hub, sessions, lambda room: PresenceMode(settings.room_rule(room).presence), settings.leave_grace
     )
     rooms = RoomServices(hub, registry, members, Pings(), gate)
-    app = _create_app(events, rooms, settings.max_body, keys, rules, stats, rooms_url)
-    async with trio.open_nursery() as background:
-        background.start_soon(heartbeats.run)
-        background.start_soon(rooms.pings.run)
-        background.start_soon(members.run)
-        background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
-        background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
-        yield Application(settings, app, events, rooms, rules)
-        background.cancel_scope.cancel()
+    with ExitStack() as stack:
+        directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
+        documents = _open_documents(settings, hub, directory, stack)
+        editing = EditingServices(hub, registry, documents, rooms.pings, gate) if documents else None
+        app = _create_app(events, rooms, documents, settings.max_body, keys, rules, stats, rooms_url)
+        async with trio.open_nursery() as background:
+            background.start_soon(heartbeats.run)
+            background.start_soon(rooms.pings.run)
+            background.start_soon(members.run)
+            if documents:
+                background.start_soon(documents.run)
+            background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
+            background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
+            yield Application(settings, app, events, rooms, editing, rules)
+            background.cancel_scope.cancel()
+
+
+def _open_documents(
+    settings: Settings, hub: Hub, directory: Path | None, stack: ExitStack
+) -> Documents | None:
+    """Documents, kept in `directory` where there is one; None where they are not installed."""
+    try:
+        updates = Updates()
+    except MissingLibraryError:
+        return None
+    store = stack.enter_context(open_document_store(directory)) if directory else None
+    limits = DocumentLimits(
+        settings.document_max, settings.max_documents, settings.documents_bytes, settings.max_editors
+    )
+    return Documents(hub, updates, limits, store)
 
 
 def _open_hub(settings: Settings) -> Hub:
+    # What waits for an editor: a whole document, and who is there.  Nothing of it is kept by the hub.
+    of_documents = TopicRules(capacity_bytes=settings.document_max + _EDITORS_MARGIN)
+
     def rules_of(topic: str) -> TopicRules:
+        if topic.startswith(DOCUMENT_TOPIC_PREFIX):
+            return of_documents
         room = topic.removeprefix(ROOM_TOPIC_PREFIX)
         given = settings.topic_rule(topic) if room == topic else settings.room_rule(room)
         history = HistoryLimits(given.history, given.history_seconds, given.history_bytes)
@@ -206,6 +251,7 @@ def _open_hub(settings: Settings) -> Hub:
 def _create_app(
     events: EventServices,
     rooms: RoomServices,
+    documents: Documents | None,
     max_body: int,
     keys: IdempotencyKeys,
     rules: OriginRules,
@@ -227,6 +273,7 @@ def _create_app(
     app.register_blueprint(events_blueprint(events, codings))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, events, codings, keys, max_body))
+    app.register_blueprint(documents_blueprint(documents))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app

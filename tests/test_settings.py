@@ -144,7 +144,7 @@ def test_a_directory_is_no_config_file(tmp_path: Path) -> None:
 
 # Unknown names
 
-LATER = ["auth-secret", "broker", "data", "overflow", "replay-bytes", "rooms-bind", "capacity", "history"]
+LATER = ["auth-secret", "broker", "provider", "overflow", "replay-bytes", "rooms-bind", "capacity", "history"]
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -316,13 +316,18 @@ def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
 
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    connections, encoders, history, idempotency, sessions = ceiling.components
+    connections, encoders, history, idempotency, sessions, *of_documents = ceiling.components
     assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
     # Each connection may be compressed, with the coding that takes most: br, which the tests need installed.
     assert encoders == Component("encoders", 10, 448 * KIB)
     assert history == Component("history", 3, 8 * MIB)
     assert idempotency == Component("idempotency", 1, 64 * MIB)
     assert sessions == Component("sessions", 1, 256 * MIB)
+    documents, editors, awareness, merging = of_documents
+    assert documents == Component("documents", 1, 256 * MIB)
+    assert editors == Component("editors", 1000, 6 * 4 * MIB + MIB)
+    assert awareness == Component("awareness", 1000, MIB)
+    assert merging == Component("merging", 1, 64 * 4 * MIB)
     assert ceiling.total == sum(component.total for component in ceiling.components)
 
 
@@ -358,7 +363,11 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "  history      10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
             "  idempotency  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
             "  sessions     1 x 256 MiB = 256 MiB (268435456 bytes)\n"
-            "  total        122 GiB (131407544320 bytes)"
+            "  documents    1 x 256 MiB = 256 MiB (268435456 bytes)\n"
+            "  editors      1000 x 25 MiB = 24.4 GiB (26214400000 bytes)\n"
+            "  awareness    1000 x 1 MiB = 1000 MiB (1048576000 bytes)\n"
+            "  merging      1 x 256 MiB = 256 MiB (268435456 bytes)\n"
+            "  total        148 GiB (159207391232 bytes)"
         )
     )
 

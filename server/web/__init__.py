@@ -1,6 +1,7 @@
 """Routes: one blueprint a resource.  Parse the request, call one thing below, shape the answer."""
 
 from .answers import refuse_events
+from .documents import documents_blueprint
 from .doors import install_doors, install_error_handlers
 from .events import events_blueprint
 from .handshakes import websocket_door
@@ -14,6 +15,7 @@ from .topics import topics_blueprint
 __all__ = [
     "IdempotencyKeys",
     "IdempotencyLimits",
+    "documents_blueprint",
     "events_blueprint",
     "install_doors",
     "install_error_handlers",

@@ -36,6 +36,7 @@ CODES: dict[str, Code] = {
     "path_unknown": Code(404, "There is nothing at this path"),
     "topic_unknown": Code(404, "The topic has never been used"),
     "room_unknown": Code(404, "The room has never been used"),
+    "document_unknown": Code(404, "The document has never been written into"),
     "method_unknown": Code(405, "The method is not allowed here"),
     "form_unacceptable": Code(406, "None of the accepted types is available"),
     "head_slow": Code(408, "The request head took too long"),
@@ -51,9 +52,11 @@ CODES: dict[str, Code] = {
     "websocket_version_unsupported": Code(426, "The WebSocket version is not supported"),
     "head_too_large": Code(431, "The request head is too large"),
     "server_failed": Code(500, "The server failed"),
+    "documents_unavailable": Code(501, "Documents are not installed here"),
     "server_draining": Code(503, "The server is shutting down"),
     "connections_full": Code(503, "Too many connections are open"),
     "topics_full": Code(503, "Too many topics are in use"),
+    "storage_failed": Code(503, "What is stored cannot be read or written now"),
     "idempotency_keys_full": Code(503, "Too many idempotency keys are in progress"),
 }
 

@@ -120,4 +120,5 @@ async def test_states_that_come_too_fast_are_all_told_and_take_their_time(autoju
             nursery.start_soon(be)
             states = [(await hear_until(bob.peer, "presence"))["state"]["n"] for _ in range(50)]
         assert states == list(range(50))
-        assert trio.current_time() - started == pytest.approx(3)
+        # The last are told at the end of their moment.
+        assert 3 <= trio.current_time() - started <= 3.2

@@ -17,6 +17,7 @@ from server.hub import Cursor, Gap, Hub, Message, Subscription, TopicRules
 from server.hub.brokers.memory_replay import MemoryReplay
 from server.hub.lane import Lane
 from server.hub.message import Flush
+from server.hub.topic import Topic
 from server.lifecycle.registry import OpenStream
 from server.rooms.room import Room
 from server.transport import DrainGate, OrderedStream, Sent
@@ -156,6 +157,18 @@ def who_leaves_stays_subscribed(patch: Patch) -> None:
             self._topics[name].direct[subscription] = None
 
     patch.setattr(Hub, "leave", leave)
+
+
+@fault
+def a_pass_loses_a_pattern(patch: Patch) -> None:
+    """As it did once: a group that leaves in the middle of a pass takes the next one's turn."""
+
+    def subscriptions(self: Topic) -> Iterator[Subscription]:
+        yield from tuple(self.direct)
+        for group in self.groups:
+            yield from tuple(group)
+
+    patch.setattr(Topic, "subscriptions", subscriptions)
 
 
 @fault

@@ -177,7 +177,7 @@ class Script:
 def write_script(seed: int) -> Script:
     """The script of `seed`."""
     random = Random(seed)
-    profile = random.choices(("mixed", "tiny", "crowded", "catch-up", "rooms"), (8, 6, 3, 1, 2))[0]
+    profile = random.choices(PROFILES, WEIGHTS)[0]
     author = _Author(random, profile)
     match profile:
         case "catch-up":
@@ -193,7 +193,8 @@ def write_script(seed: int) -> Script:
 class _Author:
     def __init__(self, random: Random, profile: str) -> None:
         self.random = random
-        self.tiny = profile in ("tiny", "crowded")
+        self.tiny = profile in ("tiny", "crowded", "patterns")
+        self.patterns = profile == "patterns"
         self.crowded = profile == "crowded"
         self.pieces: list[Piece] = []
         self.span = random.choice((15.0, 40.0, 90.0))
@@ -203,7 +204,7 @@ class _Author:
 
     def write_mixed(self) -> None:
         random = self.random
-        for client in range(random.randint(2, 5)):
+        for client in range(random.randint(4, 8) if self.patterns else random.randint(2, 5)):
             self._client(client, random.randint(1, 5))
         self._posts(random.randint(8, 30))
         for _ in range(random.choice((0, 0, 1, 3))):
@@ -277,6 +278,9 @@ class _Author:
 
     def _rules(self, overflow: Overflow | None = None) -> TopicRules:
         random = self.random
+        if self.patterns:
+            # Who falls behind ends in the middle of a pass.
+            overflow = Overflow.DISCONNECT
         overflow = overflow or random.choices(tuple(Overflow), (4, 4, 2, 2))[0]
         if self.tiny:
             capacity = random.choice((1, 2, 5))
@@ -291,6 +295,9 @@ class _Author:
 
     def _entries(self) -> tuple[str, ...]:
         random = self.random
+        if self.patterns:
+            # One each: the last of a pattern that goes takes the pattern along.
+            return (random.choice(("a*", "a.*", "a.x*", "*")),)
         return tuple(random.choices(ENTRIES, k=random.choice((1, 1, 2, 3))))
 
     def _client(self, client: int, visits: int) -> None:
@@ -388,4 +395,6 @@ class _Author:
             )
 
 
+PROFILES = ("mixed", "tiny", "crowded", "patterns", "catch-up", "rooms")
+WEIGHTS = (8, 6, 3, 2, 1, 2)
 HOWS = ("live", "earliest", "rewind", "nonsense", "beyond")
