@@ -29,7 +29,8 @@ class Visit:
 @pytest.fixture(scope="module")
 def running_server() -> Iterator[ServerProcess]:
     # Streams end spread over the drain time, and the pages here hold some.
-    with ServerProcess(["--bind", "127.0.0.1:0"], env={"SLUICEWAY_DRAIN_SECONDS": "2"}) as server:
+    flags = ["--bind", "127.0.0.1:0", "--room", "counted.*:presence=count"]
+    with ServerProcess(flags, env={"SLUICEWAY_DRAIN_SECONDS": "2"}) as server:
         yield server
 
 
