@@ -134,17 +134,22 @@ class Application:
 
 @asynccontextmanager
 async def open_application(
-    settings: Settings, binds: Sequence[tuple[str, int]] = (), rooms_url: str | None = None
+    settings: Settings,
+    binds: Sequence[tuple[str, int]] = (),
+    rooms_url: str | None = None,
+    *,
+    hub: Hub | None = None,
 ) -> AsyncIterator[Application]:
     """Open what the server holds: hub, registry, heartbeats and feeds.
 
-    `binds` are the addresses it is reached at, `rooms_url` is where rooms are, None where that is the same.
+    `binds` are the addresses it is reached at, `rooms_url` is where rooms are, None where that is the same,
+    `hub` takes the place of the one that the settings describe.
 
     Leaving the block cancels the background tasks.  One that fails takes the block down with it: a server
     without its heartbeat is not to go on.
     """
     registry = Registry(log_stream_end)
-    hub = _open_hub(settings)
+    hub = hub or _open_hub(settings)
     heartbeats = Heartbeats(settings.heartbeat)
     gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
     events = EventServices(hub, registry, heartbeats, gate)

@@ -22,6 +22,12 @@ P = ParamSpec("P")
 _failed = pytest.StashKey[bool]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation")
+    group.addoption("--seeds", type=int, default=200, help="simulations to run (tests/simulation)")
+    group.addoption("--seed", type=int, default=None, help="the one simulation to run")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"time_limit(seconds): how long a Trio test may take by its clock, if not {TIME_LIMIT:g} s"

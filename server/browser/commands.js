@@ -5,10 +5,13 @@ const COPIED_FOR = 1_500;
 
 /**
  * @param {string} base
- * @param {string} topic
+ * @param {string[]} topics Topics and patterns.
  */
-export function eventsCommand(base, topic) {
-  return `curl -N ${quoted(new URL(`topics/${topic}/events`, base).href)}`;
+export function eventsCommand(base, topics) {
+  const [first] = topics;
+  const one = topics.length === 1 && !first.endsWith("*");
+  const path = one ? `topics/${first}/events` : `events?${topics.map((topic) => `topic=${topic}`).join("&")}`;
+  return `curl -N ${quoted(new URL(path, base).href)}`;
 }
 
 /**

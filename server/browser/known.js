@@ -11,11 +11,11 @@ const LINKS = 12;
  * @param {string} list The id of the `datalist`.
  * @param {string} links The id of the element for the links.
  * @param {Known[]} known
- * @param {string} inView The name that is marked.
+ * @param {string[]} inView The names that are marked.
  */
 export function offer(list, links, known, inView) {
   byId(list).replaceChildren(...known.map(({ name }) => new Option("", name)));
-  byId(links).replaceChildren(...known.slice(0, LINKS).map((entry) => linkTo(entry, entry.name === inView)));
+  byId(links).replaceChildren(...known.slice(0, LINKS).map((entry) => linkTo(entry, inView.includes(entry.name))));
 }
 
 /**

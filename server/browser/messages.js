@@ -16,6 +16,7 @@ export class MessageList {
   #scheduled = false;
   #paused = false;
   #received = 0;
+  /** @type {number | null} Null: an unknown number. */ #missed = 0;
   #list;
   #empty;
   #onChange;
@@ -23,7 +24,7 @@ export class MessageList {
   /**
    * @param {HTMLElement} list
    * @param {HTMLElement} empty Shown while there is no row.
-   * @param {(counts: {received: number, waiting: number, paused: boolean}) => void} onChange
+   * @param {(counts: {received: number, missed: number | null, waiting: number, paused: boolean}) => void} onChange
    */
   constructor(list, empty, onChange) {
     this.#list = list;
@@ -37,9 +38,14 @@ export class MessageList {
     this.#add({ kind: "message", received: new Date(), message });
   }
 
-  /** @param {import("./sluiceway.js").Gap} gap */
-  addGap({ reason, topics }) {
-    this.#add({ kind: "notice", received: new Date(), notice: gapNotice(reason, missed(topics)) });
+  /**
+   * @param {import("./sluiceway.js").Gap} gap
+   * @param {boolean} several Whether it is to be said which topics it is about.
+   */
+  addGap({ reason, missed, topics }, several) {
+    this.#missed = this.#missed === null || missed === null ? null : this.#missed + missed;
+    const notice = gapNotice(reason, missed, several ? topics : []);
+    this.#add({ kind: "notice", received: new Date(), notice });
   }
 
   /** @param {import("./sluiceway.js").Closing} closing */
@@ -56,6 +62,7 @@ export class MessageList {
   clear() {
     this.#waiting = [];
     this.#received = 0;
+    this.#missed = 0;
     this.#list.replaceChildren();
     this.#render();
   }
@@ -84,7 +91,8 @@ export class MessageList {
       while (this.#list.childElementCount > ROWS) this.#list.lastElementChild?.remove();
     }
     this.#empty.hidden = this.#list.childElementCount > 0;
-    this.#onChange({ received: this.#received, waiting: this.#waiting.length, paused: this.#paused });
+    const [received, missed] = [this.#received, this.#missed];
+    this.#onChange({ received, missed, waiting: this.#waiting.length, paused: this.#paused });
   }
 }
 
@@ -98,15 +106,13 @@ function messageRow({ received, message }) {
   const item = element("li", "message");
   const head = element("div", "message-head");
   head.append(clock(received));
+  if (message.seq !== null) {
+    const seq = element("span", "seq", `#${message.seq}`);
+    seq.title = "Message of this topic, counted from 1";
+    head.append(element("span", "topic", message.topic), seq);
+  }
   if (message.event !== "message") head.append(element("span", "event", message.event));
   head.append(element("span", "id", message.id));
   item.append(head, element("pre", "data", shortened(message.data)));
   return item;
-}
-
-/** @param {{topic: string, missed: number | null}[]} topics */
-function missed(topics) {
-  const counts = topics.map((entry) => entry.missed);
-  if (counts.length === 0 || counts.includes(null)) return null;
-  return counts.reduce((sum, count) => Number(sum) + Number(count), 0);
 }

@@ -8,6 +8,8 @@ const NAME = /^[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}$/;
  */
 const MEMBER_NAME = /^(?=.*[^\p{C}\p{Z}])(?:[^\p{C}\p{Z}]|[ \u3000\u200c\u200d]){1,64}$/u;
 
+export const SELECTOR_RULE =
+  "Topics are separated by commas; an asterisk may stand at the end, for all names that begin so.";
 export const NAME_RULE =
   "A name has 1–128 characters of A–Z, a–z, 0–9 and . _ : - and does not begin with a dot.";
 export const MEMBER_NAME_RULE = "Your name has 1–64 printable characters, and not spaces alone.";
@@ -19,6 +21,15 @@ export const MEMBER_NAME_RULE = "Your name has 1–64 printable characters, and 
  */
 export function isName(name) {
   return NAME.test(name);
+}
+
+/**
+ * Whether `text` can select topics: a name, or with an asterisk at its end the beginning of names.
+ *
+ * @param {string} text
+ */
+export function isSelector(text) {
+  return text === "*" || isName(text.endsWith("*") ? text.slice(0, -1) : text);
 }
 
 /**

@@ -8,6 +8,7 @@ const GAPS = {
   epoch: "The server began anew, and the old place is not known to it.",
   limit: "More was missed than the server replays at once.",
   purged: "The topic was emptied.",
+  unknown: "The connection was lost before its first event.",
 };
 
 const CLOSINGS = {
@@ -24,11 +25,15 @@ const CLOSINGS = {
 /**
  * @param {string} reason
  * @param {number | null} missed Null: nobody knows how many.
+ * @param {{topic: string, missed: number | null}[]} [topics] How many of which, where several are followed.
  * @returns {Notice}
  */
-export function gapNotice(reason, missed) {
-  const text = lookUp(GAPS, reason, "The server does not say more.");
-  return { tone: "gap", title: missedText(missed), text, label: `gap: ${reason}` };
+export function gapNotice(reason, missed, topics = []) {
+  const each = topics.map(missedOf).join(", ");
+  // Whoever was there has had all that was thrown away.
+  const title = reason === "purged" && missed === 0 ? "Nothing was missed." : missedText(missed);
+  const text = [lookUp(GAPS, reason, "The server does not say more."), each].filter(Boolean).join(" ");
+  return { tone: "gap", title, text, label: `gap: ${reason}` };
 }
 
 /**
@@ -52,6 +57,11 @@ export function noticeRow(received, { tone, title, text, label }) {
   head.append(clock(received), element("span", "event", label));
   item.append(head, element("strong", "", title), element("span", "", ` ${text}`));
   return item;
+}
+
+/** @param {{topic: string, missed: number | null}} entry */
+function missedOf({ topic, missed }) {
+  return missed === 0 ? topic : `${topic}: ${missed === null ? "unknown" : missed.toLocaleString()}`;
 }
 
 /** @param {number | null} missed */

@@ -2,14 +2,15 @@
 // beside the field that caused it.
 
 import { byId } from "./dom.js";
+import { isName, NAME_RULE } from "./names.js";
 import { ProblemError, publish } from "./sluiceway.js";
 
-/** @typedef {{as: "json" | "text", data: string, event: string}} Draft */
+/** @typedef {{topic: string, as: "json" | "text", data: string, event: string}} Draft */
 
 /** Topics the server writes itself. */
 const REFUSING = new Set(["clock", "stats"]);
 
-const FIELDS = ["data", "event"];
+const FIELDS = ["to", "data", "event"];
 
 export class PublishForm {
   #topic = "";
@@ -18,6 +19,7 @@ export class PublishForm {
   #result = byId("publish-result");
   #data = /** @type {HTMLTextAreaElement} */ (byId("data"));
   #event = /** @type {HTMLInputElement} */ (byId("event"));
+  #to = /** @type {HTMLInputElement} */ (byId("to"));
   #sending = false;
   #onDraft;
   #onSend;
@@ -44,14 +46,23 @@ export class PublishForm {
   /** @returns {Draft} */
   get draft() {
     const as = new FormData(this.#form).get("as") === "text" ? "text" : "json";
-    return { as, data: this.#data.value, event: as === "text" ? "" : this.#event.value.trim() };
+    const topic = byId("to-field").hidden ? this.#topic : this.#to.value.trim();
+    return { topic, as, data: this.#data.value, event: as === "text" ? "" : this.#event.value.trim() };
   }
 
-  /** @param {string} topic Empty: none is in view. */
-  showTopic(topic) {
-    this.#topic = topic;
-    const refuses = REFUSING.has(topic);
-    this.#fields.disabled = refuses || topic === "";
+  /**
+   * Publish to a topic; where `names` are not one topic, to one that is chosen in the form.
+   *
+   * @param {string[]} names Topics and patterns in view; empty: none is.
+   */
+  showTopics(names) {
+    const choosing = names.length > 1 || names[0]?.endsWith("*") === true;
+    const topic = names.find((name) => isName(name) && !(choosing && REFUSING.has(name))) ?? "";
+    this.#topic = choosing ? "" : topic;
+    byId("to-field").hidden = !choosing;
+    this.#to.value = topic;
+    const refuses = !choosing && REFUSING.has(topic);
+    this.#fields.disabled = refuses || names.length === 0;
     byId("publish-refused").hidden = !refuses;
     byId("refused-name").textContent = topic;
     this.#forget();
@@ -69,8 +80,8 @@ export class PublishForm {
   async #send() {
     if (this.#sending || this.#fields.disabled) return;
     this.#forget();
-    const topic = this.#topic;
-    const { as, data, event } = this.draft;
+    const { topic, as, data, event } = this.draft;
+    if (!isName(topic)) return this.#blame("to", NAME_RULE);
     const fault = as === "json" ? jsonFault(data) : "";
     if (fault) return this.#blame("data", fault);
     this.#sending = true;

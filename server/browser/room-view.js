@@ -221,7 +221,7 @@ export class RoomView {
     const known = [...members].map(([name, count]) => {
       return { name, hash: `#room=${name}`, title: counted(count, "member") };
     });
-    offer("rooms", "known-rooms", known, this.#name);
+    offer("rooms", "known-rooms", known, [this.#name]);
   }
 }
 

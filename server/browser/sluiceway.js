@@ -1,16 +1,17 @@
-// The client for browsers: subscribe to a topic, publish to one. It stands on the browser's own EventSource,
-// which reconnects and resumes by itself, and adds the three things EventSource lacks: it comes back after an
-// answer that makes EventSource give up for good (a proxy's 502), it notices a connection that died without a
-// word, and it says in plain states what is going on. It touches no document, so it works in workers too.
+// The client for browsers: subscribe to topics over one connection, publish to one, read or empty its history. It
+// stands on the browser's own EventSource, which reconnects and resumes by itself, and adds what EventSource lacks:
+// it comes back after an answer that makes EventSource give up for good (a proxy's 502), it notices a connection
+// that died without a word, it goes on with other topics from where it stood, and it says in plain states what is
+// going on. It touches no document, so it works in workers too. The manual is docs/reference/browser.md.
 //
 //     import { subscribe, publish } from "/client/sluiceway.js";
-//     const orders = subscribe("orders", { onMessage: ({ id, data }) => console.log(id, JSON.parse(data)) });
-//     await publish("orders", { total: 12 });
+//     const orders = subscribe(["orders.*", "stock"], { onMessage: ({ topic, data }) => console.log(topic, data) });
+//     await publish("orders.new", { total: 12 });
 //     orders.close();
 
 import { backoff } from "./backoff.js";
 
-export { isName as isTopicName } from "./names.js";
+export { isName as isTopicName, isSelector } from "./names.js";
 
 /** A connection is taken for dead after this many heartbeats missed, within these bounds in milliseconds. */
 const HEARTBEATS_MISSED = 3;
@@ -38,13 +39,25 @@ export const RESERVED_EVENTS = new Set(["gap", "closing", "heartbeat", "open", "
  *
  * @typedef {object} Message
  * @property {string} id Opaque; resumes after this message.
+ * @property {string} topic
  * @property {string} event The event name, `message` where none was published.
- * @property {string} data As it came: JSON text for what was published as JSON, else the text itself.
+ * @property {string} data As it came: JSON text for what was published as JSON, else the text itself; in an
+ *   envelope always JSON text.
+ * @property {number | null} seq The topic's messages counted without holes; null without an envelope.
+ * @property {string | null} time When it was published, for display; null without an envelope.
  *
  * @typedef {object} Gap
  * @property {string} id Where the stream goes on.
- * @property {"evicted" | "overflow" | "epoch" | "limit" | "purged"} reason
- * @property {{topic: string, missed: number | null}[]} topics How many messages were missed; null: unknown.
+ * @property {"evicted" | "overflow" | "epoch" | "limit" | "purged" | "unknown"} reason `unknown` is this module's
+ *   own: the connection was lost before anything had said where it stood.
+ * @property {{topic: string, missed: number | null}[]} topics How many messages of which topic, or pattern, were
+ *   missed; null: unknown.
+ * @property {number | null} missed How many in all; null: unknown.
+ *
+ * @typedef {object} History
+ * @property {{id: string, seq: number, event: string | null, data: unknown, time: string, text?: true}[]} messages
+ * @property {string | null} next The id to go on with.
+ * @property {Gap | null} gap What is missing before the first of them.
  *
  * @typedef {object} Closing
  * @property {string} reason
@@ -60,7 +73,9 @@ export const RESERVED_EVENTS = new Set(["gap", "closing", "heartbeat", "open", "
  *   only names it was told.
  * @property {string} [lastEventId] Resume after this id.
  * @property {"now" | "earliest" | number} [since] Where to begin without an id: now (default), at the earliest
- *   message still kept, or with the last so many.
+ *   message still kept, or with the last so many of each topic.
+ * @property {boolean} [envelope] Whether messages of a single topic have `seq` and `time` too; those of several
+ *   always have.
  * @property {string} [base] Where the server is; default: where this module came from.
  *
  * @typedef {object} PublishOptions
@@ -98,14 +113,14 @@ export class ProblemError extends Error {
 }
 
 /**
- * Follow a topic until `close()` is called, the server says for good that it ended, or refuses.
+ * Follow topics, over one connection, until `close()` is called, the server says for good that it ended, or refuses.
  *
- * @param {string} topic
+ * @param {string | Iterable<string>} topics A topic, or several; a pattern ends in `*`. At most 64 in all.
  * @param {SubscribeOptions} [options]
  * @returns {Subscription}
  */
-export function subscribe(topic, options = {}) {
-  return new Subscription(topic, options);
+export function subscribe(topics, options = {}) {
+  return new Subscription(topics, options);
 }
 
 /**
@@ -130,6 +145,35 @@ export async function publish(topic, data, { event, as = "value", idempotencyKey
   return answer.json();
 }
 
+/**
+ * Read what is kept of a topic: behind `after`, oldest first, or else the newest (before `before`).
+ *
+ * @param {string} topic
+ * @param {{after?: string, before?: string, limit?: number, base?: string}} [options] `limit`: 100, at most 1,000.
+ * @returns {Promise<History>}
+ * @throws {ProblemError} `topic_unknown`: it has had neither a message nor a subscriber.
+ */
+export async function readMessages(topic, { after, before, limit, base = HOME } = {}) {
+  const url = topicUrl(base, topic, "/messages");
+  for (const [name, value] of Object.entries({ after, before, limit })) {
+    if (value !== undefined) url.searchParams.set(name, String(value));
+  }
+  const answer = await ask(url, { headers: { Accept: "application/json, application/problem+json" } });
+  const { gap, ...page } = await answer.json();
+  return { ...page, gap: gap && withSum(gap) };
+}
+
+/**
+ * Empty a topic, for everybody: what is kept of it is gone.
+ *
+ * @param {string} topic
+ * @param {{base?: string}} [options]
+ * @throws {ProblemError} `topic_unknown`: it has had neither a message nor a subscriber.
+ */
+export async function purge(topic, { base = HOME } = {}) {
+  await ask(topicUrl(base, topic), { method: "DELETE", headers: { Accept: "application/problem+json" } });
+}
+
 /** One subscription, over as many connections as it takes. Made by `subscribe`. */
 class Subscription {
   /** @type {EventSource | null} */ #source = null;
@@ -137,20 +181,22 @@ class Subscription {
   /** @type {Closing | null} */ #closing = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
   /** @type {ReturnType<typeof setInterval>} */ #watch;
-  #topic;
+  #topics;
   #options;
   #names;
   #lastEventId;
   #attempt = 0;
   #heardAt = Date.now();
   #heartbeat = 0;
+  /** Whether a connection has stood, so that something may have been missed since. */
+  #stood = false;
 
   /**
-   * @param {string} topic
+   * @param {string | Iterable<string>} topics
    * @param {SubscribeOptions} options
    */
-  constructor(topic, options) {
-    this.#topic = topic;
+  constructor(topics, options) {
+    this.#topics = listed(topics);
     this.#options = options;
     this.#names = new Set(["message"]);
     this.#lastEventId = options.lastEventId ?? "";
@@ -161,6 +207,11 @@ class Subscription {
 
   get state() {
     return this.#state;
+  }
+
+  /** The topics and patterns that are followed. */
+  get topics() {
+    return [...this.#topics];
   }
 
   /** The id to resume after; empty until one is known. */
@@ -179,6 +230,22 @@ class Subscription {
     this.#source?.addEventListener(name, this.#deliver);
   }
 
+  /**
+   * Follow these topics from now on, in place of those before, on a new connection. It resumes where the old one
+   * stood: of what is new among them, what came after that place is delivered first.
+   *
+   * @param {string | Iterable<string>} topics
+   */
+  setTopics(topics) {
+    const next = listed(topics);
+    if (this.#state === "closed" || String(next) === String(this.#topics)) return;
+    this.#topics = next;
+    clearTimeout(this.#retry);
+    this.#source?.close();
+    this.#become("connecting");
+    this.#open();
+  }
+
   /** End it; no callback is called after the `closed` of `onState`. */
   close() {
     this.#end({ reason: "client" });
@@ -188,15 +255,18 @@ class Subscription {
     const source = new EventSource(this.#url());
     this.#source = source;
     this.#heardAt = Date.now();
+    const mayHaveMissed = this.#stood && this.#lastEventId === "" && (this.#options.since ?? "now") === "now";
+    if (mayHaveMissed) this.#tellUnknown();
     source.addEventListener("open", (event) => {
       if (isMessage(event)) return;
+      this.#stood = true;
       this.#attempt = 0;
       this.#heardAt = Date.now();
       this.#become("live");
     });
     // The server may send an event that is itself named `error`; that one carries data.
     source.addEventListener("error", (event) => isMessage(event) || this.#onLost(source));
-    source.addEventListener("gap", (event) => this.#options.onGap?.({ ...this.#read(event), id: event.lastEventId }));
+    source.addEventListener("gap", (event) => this.#onGap(event));
     source.addEventListener("closing", (event) => this.#onClosing(event));
     source.addEventListener("heartbeat", (event) => this.#onHeartbeat(event));
     for (const name of this.#names) source.addEventListener(name, this.#deliver);
@@ -204,8 +274,11 @@ class Subscription {
 
   /** The header EventSource sends as it reconnects outranks the query, so the query may stay as it began. */
   #url() {
-    const url = topicUrl(this.#options.base ?? HOME, this.#topic, "/events");
-    const { since = "now" } = this.#options;
+    const { base = HOME, since = "now", envelope = false } = this.#options;
+    const [first] = this.#topics;
+    const url = this.#many ? rooted(base, "events") : topicUrl(base, first, "/events");
+    if (this.#many) for (const topic of this.#topics) url.searchParams.append("topic", topic);
+    else if (envelope) url.searchParams.set("envelope", "1");
     // Heartbeats as events carry the id of where the stream stands: so also a silent stream can be resumed.
     url.searchParams.set("heartbeat", "event");
     if (this.#lastEventId) url.searchParams.set("last_event_id", this.#lastEventId);
@@ -214,11 +287,29 @@ class Subscription {
     return url;
   }
 
+  /** Whether the server is asked for several topics, and so sends envelopes. */
+  get #many() {
+    return this.#topics.length !== 1 || this.#topics[0].endsWith("*");
+  }
+
   /** @param {MessageEvent} event */
   #deliver = (event) => {
     this.#hear(event);
-    this.#options.onMessage?.({ id: event.lastEventId, event: event.type, data: event.data });
+    const enveloped = this.#many || this.#options.envelope === true;
+    const content = enveloped ? unwrapped(event.data) : { topic: this.#topics[0], seq: null, time: null, data: event.data };
+    this.#options.onMessage?.({ id: event.lastEventId, event: event.type, ...content });
   };
+
+  /** @param {MessageEvent} event */
+  #onGap(event) {
+    this.#options.onGap?.({ ...withSum(this.#read(event)), id: event.lastEventId });
+  }
+
+  /** EventSource shows no id before the first event: it is not known where to resume. */
+  #tellUnknown() {
+    const topics = this.#topics.map((topic) => ({ topic, missed: null }));
+    this.#options.onGap?.({ id: "", reason: "unknown", topics, missed: null });
+  }
 
   /** @param {MessageEvent} event */
   #onClosing(event) {
@@ -270,14 +361,15 @@ class Subscription {
   async #retryNow() {
     this.#become("reconnecting", { reason: "lost" });
     const stop = new AbortController();
+    const source = this.#source;
     try {
       const answer = await ask(this.#url(), { headers: { Accept: "text/event-stream" }, signal: stop.signal });
-      if (this.#state === "closed") return;
+      if (this.#state === "closed" || source !== this.#source) return;
       if (answer.status === 204) this.#end({ reason: "completed" });
       else this.#open();
     } catch (error) {
       if (!(error instanceof ProblemError)) throw error;
-      if (this.#state === "closed") return;
+      if (this.#state === "closed" || source !== this.#source) return;
       const final = error.status >= 400 && error.status < 500 && !PASSING_REFUSALS.has(error.status);
       if (final) this.#end({ reason: "refused", problem: error });
       else this.#retryLater((error.retryAfter ?? 0) * 1000);
@@ -323,9 +415,45 @@ class Subscription {
  * @param {string} topic
  */
 function topicUrl(base, topic, rest = "") {
+  return rooted(base, `topics/${encodeURIComponent(topic)}${rest}`);
+}
+
+/**
+ * @param {string} base
+ * @param {string} path
+ */
+function rooted(base, path) {
   const root = new URL(base, HOME);
   if (!root.pathname.endsWith("/")) root.pathname += "/";
-  return new URL(`topics/${encodeURIComponent(topic)}${rest}`, root);
+  return new URL(path, root);
+}
+
+/** @param {string | Iterable<string>} topics */
+function listed(topics) {
+  const list = typeof topics === "string" ? [topics] : [...new Set(topics)];
+  if (list.length === 0) throw new TypeError("at least one topic is needed");
+  return list;
+}
+
+/** What stands before the data of an envelope. It is cut off: parsing would lose the digits of long numbers. */
+const ENVELOPE = /^\{"topic":"([^"\\]*)","seq":(\d+),"time":"([^"\\]*)","data":/;
+
+/** @param {string} text */
+function unwrapped(text) {
+  const found = ENVELOPE.exec(text);
+  if (found) {
+    const [head, topic, seq, time] = found;
+    return { topic, seq: Number(seq), time, data: text.slice(head.length, -1) };
+  }
+  const { topic, seq, time, data } = JSON.parse(text);
+  return { topic, seq, time, data: JSON.stringify(data) };
+}
+
+/** @param {{topics: {topic: string, missed: number | null}[]}} gap */
+function withSum(gap) {
+  const counts = gap.topics.map(({ missed }) => missed);
+  const missed = counts.includes(null) ? null : counts.reduce((sum, count) => Number(sum) + Number(count), 0);
+  return { ...gap, missed };
 }
 
 /**

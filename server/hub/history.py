@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-import trio
-
 from .message import Message
 
 
@@ -68,12 +66,12 @@ class History:
         self._messages.append(message)
         self.seq = message.seq
         self.size += message.size
-        self.prune()
+        self.prune(message.stored_at)
 
-    def prune(self) -> None:
-        """Evict what is over the limits now."""
+    def prune(self, now: float) -> None:
+        """Evict what is over the limits at `now`, of Trio's clock."""
         limits = self._limits
-        oldest = trio.current_time() - limits.seconds
+        oldest = now - limits.seconds
         messages = self._messages
         while messages and (
             len(messages) > limits.messages or self.size > limits.size or messages[0].stored_at < oldest

@@ -16,15 +16,19 @@ import trio
 from ..lifecycle import CloseReason
 from .broker import Broker, Excerpt, TopicsFullError
 from .cursor import Cursor
-from .message import Draft, Form, Message, Notice, in_bursts, reckoned_size
+from .message import Burst, Draft, Form, Message, Notice, in_bursts, reckoned_size
 from .rules import Overflow, TopicRules
 from .selection import Selection, matches
 from .start import Start
 from .subscription import Sink, Subscription
-from .topic import Group, Topic
+from .topic import Group, Topic, tell_across
 
 _FORGET_PAUSE = 1.0
 """Seconds between two searches for topics that can be forgotten, since each looks at all of them."""
+
+
+_MOST_TIMES = 16
+"""A message is reckoned at less than so many times its characters, and what it costs beyond its text."""
 
 
 class MessageTooLargeError(Exception):
@@ -37,12 +41,15 @@ class MessageTooLargeError(Exception):
 
 
 class BatchTooLargeError(Exception):
-    """A topic whose overflow is `block` was to take more messages at once than may wait for a reader."""
+    """A topic whose overflow is `block` was to take more at once than may wait for a reader: messages, or
+    bytes that they are reckoned at.
+    """
 
-    def __init__(self, topic: str, capacity: int) -> None:
-        super().__init__(f"{topic} takes {capacity} messages at once")
+    def __init__(self, topic: str, capacity: int, capacity_bytes: int) -> None:
+        super().__init__(f"{topic} takes {capacity} messages or {capacity_bytes} bytes at once")
         self.topic = topic
         self.capacity = capacity
+        self.capacity_bytes = capacity_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +153,12 @@ class Hub:
             BatchTooLargeError: more for a topic that blocks than can ever wait.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        largest = max((reckoned_size(draft.data) for draft in drafts), default=0)
-        if largest > self.max_queued_bytes:
-            raise MessageTooLargeError(largest, self.max_queued_bytes)
+        for draft in drafts:
+            # Reckoned with care only where it may be too large: it is again when it becomes a message.
+            if len(draft.data) * _MOST_TIMES > self.max_queued_bytes:
+                size = reckoned_size(draft.data)
+                if size > self.max_queued_bytes:
+                    raise MessageTooLargeError(size, self.max_queued_bytes)
         self.admit(*(draft.topic for draft in drafts))
         blocking = {
             draft.topic for draft in drafts if self._topics[draft.topic].rules.overflow is Overflow.BLOCK
@@ -170,35 +180,41 @@ class Hub:
         wanted = []
         for topic in topics:
             sizes = [reckoned_size(draft.data) for draft in drafts if draft.topic == topic.name]
-            if len(sizes) > topic.rules.capacity:
-                raise BatchTooLargeError(topic.name, topic.rules.capacity)
+            rules = topic.rules
+            if len(sizes) > rules.capacity or (len(sizes) > 1 and sum(sizes) > rules.capacity_bytes):
+                raise BatchTooLargeError(topic.name, rules.capacity, rules.capacity_bytes)
             wanted.append((len(sizes), sum(sizes)))
         async with AsyncExitStack() as stack:
+            for name in {draft.topic for draft in drafts}:
+                # While this waits, all of them are in use: none must be forgotten.
+                self._topics[name].readers += 1
+                stack.callback(self._topics[name].release)
             for topic in topics:
-                # Waiting, it is in use: it must not be forgotten.
-                topic.readers += 1
-                stack.callback(topic.release)
                 await stack.enter_async_context(topic.publishing)
             with trio.move_on_after(self._limits.block_seconds):
-                for topic, (count, size) in zip(topics, wanted, strict=True):
-                    await topic.wait_room(count, size)
+                waited = True
+                while waited:
+                    # What other topics queue while this waits for one takes room from another.
+                    waited = False
+                    for topic, (count, size) in zip(topics, wanted, strict=True):
+                        waited = await topic.wait_room(count, size) or waited
             # Who has no room yet ends as too slow.
             return await self._publish_now(drafts)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         self.published += len(messages)
-        for item in in_bursts(messages):
-            if isinstance(item, Message):
-                topic = self._topics[item.topic]
-                if topic.tap is not None:
-                    topic.tap(item)
-                self.delivered += topic.tell(item)
-            else:
-                topic = self._topics[item.messages[0].topic]
-                if topic.tap is not None:
-                    for message in item.messages:
-                        topic.tap(message)
-                self.delivered += topic.tell(item) * len(item.messages)
+        topics = {name: self._topics[name] for name in dict.fromkeys(message.topic for message in messages)}
+        for message in messages:
+            tap = topics[message.topic].tap
+            if tap is not None:
+                tap(message)
+        if len(topics) > 1:
+            self.delivered += tell_across(topics, messages)
+            return
+        for topic in topics.values():
+            for item in in_bursts(messages):
+                count = len(item.messages) if isinstance(item, Burst) else 1
+                self.delivered += topic.tell(item) * count
 
     def announce(self, topic: str, notice: Notice, *, but: Collection[Subscription] = ()) -> None:
         """Give `notice` to every subscription of `topic`, apart from `but`.  Never waits."""

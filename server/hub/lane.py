@@ -8,6 +8,7 @@ can be looked at: a reader of several topics takes from all lanes in the order o
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 import trio
@@ -59,13 +60,14 @@ class Lane:
 
     __slots__ = (
         "_messages",
-        "_missed",
+        "_missed_from",
         "_missed_to",
         "_notices",
         "_number",
         "_rules",
         "_signals",
         "count",
+        "missed",
         "size",
         "topic",
     )
@@ -76,8 +78,10 @@ class Lane:
         """Items that wait."""
         self.size = 0
         """Bytes that they are reckoned at."""
+        self.missed = 0
+        """Messages that were dropped, and that the reader has not been told of."""
         self._rules = rules
-        self._missed = 0
+        self._missed_from = 0
         self._missed_to: Cursor | None = None
         self._number = 0
         self._messages = _Queue(rules.capacity)
@@ -98,7 +102,8 @@ class Lane:
     def has_room(self, count: int, size: int) -> bool:
         """Whether `count` items of `size` bytes together fit in beside what waits."""
         if not self.count:
-            return count <= self._rules.capacity
+            alone = count == 1 or size <= self._rules.capacity_bytes
+            return alone and count <= self._rules.capacity
         return self.count + count <= self._rules.capacity and self.size + size <= self._rules.capacity_bytes
 
     def has_room_to_spare(self, size: int) -> bool:
@@ -113,11 +118,13 @@ class Lane:
         self.count += 1
         self.size += item.size
 
-    def drop_oldest(self) -> None:
-        """Take the oldest message out, to be told of as missed."""
+    def drop_oldest(self) -> int:
+        """Take the oldest message, or gap, out, to be told of as missed; how many messages that is."""
         item = self._pop(self._messages)
-        if isinstance(item, Message):
-            self.miss(item)
+        if not isinstance(item, Message):
+            return 0
+        self.miss(item)
+        return 1
 
     def drop_messages(self) -> None:
         """Take all messages out, as if they had not been."""
@@ -132,29 +139,49 @@ class Lane:
         return count
 
     def miss(self, message: Message) -> None:
-        """Count `message` as one that the reader does not get."""
-        self._missed += 1
+        """Count `message`, newer than all that were dropped, as one that the reader does not get."""
+        if not self.missed:
+            self._missed_from = message.id.offset
+        self.missed += 1
         self._missed_to = message.id
 
     def offset(self) -> float:
-        """Where the next item that `take` gives stands among all topics.  Notices stand before all else."""
-        if self._missed_to is not None:
-            return self._missed_to.offset
+        """Where the next item stands among those of all topics.  Notices stand before all else.
+
+        What was dropped stands where the first of it would have been: a reader that is cut off behind a later
+        message of another topic must have been told of it.
+        """
+        if self.missed:
+            return self._missed_from
         head = self._next().head
         assert head is not None
-        return head.item.id.offset if isinstance(head.item, Message | Gap) else -1
+        item = head.item
+        if isinstance(item, Message):
+            return item.id.offset
+        # A gap is behind the message whose id it may have in common: that may be another topic's.
+        return item.id.offset + 0.5 if isinstance(item, Gap) else -1
 
     def has_any(self) -> bool:
-        """Whether `take` would give something."""
-        return self.count > 0 or self._missed_to is not None
+        """Whether there is something to take."""
+        return self.count > 0 or self.missed > 0
 
     def take(self) -> Waiting:
-        """The next item: first a gap for what was dropped, then the oldest that waits."""
-        if self._missed_to is not None:
-            gap = Gap(self._missed_to, "overflow", ((self.topic, self._missed),))
-            self._missed, self._missed_to = 0, None
-            return gap
+        """The oldest item that waits, where nothing is `missed`."""
         return self._pop(self._next())
+
+    def take_gap(self, following: float) -> Gap:
+        """The gap for what is `missed`, to be taken first.
+
+        `following` is where the next item of another topic stands: the gap's id does not pass that, though
+        some of what was dropped may be behind it.  Who resumes there gets that if history still has it.
+        """
+        end = self._missed_to
+        assert end is not None
+        if following <= end.offset:
+            end = end._replace(offset=ceil(following) - 1)
+        gap = Gap(end, "overflow", ((self.topic, self.missed),))
+        self.missed, self._missed_to = 0, None
+        return gap
 
     def close(self) -> None:
         """Give the channels up, and what waits in them."""

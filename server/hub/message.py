@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from .cursor import Cursor
 
 OVERHEAD = 512
@@ -28,8 +30,7 @@ class Origin:
     label: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A message before the broker has given it a place.
 
     `data` is JSON on one line, or, where `text` is true, text as it came.  `retry` is in milliseconds.
@@ -95,7 +96,9 @@ class Message:
 
 
 class Burst:
-    """Messages of one topic that were published at once: they leave in one write where they can."""
+    """Messages that were published at once, of one topic or several, in order: they leave in one write where
+    they can.
+    """
 
     __slots__ = ("_frames", "messages")
 
@@ -116,11 +119,11 @@ BURST_BYTES = 64 * 1024
 
 
 def in_bursts(messages: Sequence[Message]) -> Iterator[Message | Burst]:
-    """`messages`, in order, as bursts of one topic each; a message alone as itself."""
+    """`messages`, in order, as bursts; a message alone as itself."""
     start, size = 0, 0
     for index, message in enumerate(messages):
         size += message.size
-        if index > start and (message.topic != messages[start].topic or size > BURST_BYTES):
+        if index > start and size > BURST_BYTES:
             yield _burst(messages[start:index])
             start, size = index, message.size
     if messages:
@@ -137,9 +140,13 @@ def reckoned_size(data: str) -> int:
     A single character beyond ASCII can make the former four times the latter, and every line of the text is
     a field of its own in the latter: a mebibyte of line ends is a frame of seven.
     """
-    encoded = len(data.encode())
-    held = encoded if encoded == len(data) else sys.getsizeof(data)
-    lines = data.count("\n") + data.count("\r") - data.count("\r\n")
+    if data.isascii():
+        held = encoded = len(data)
+    else:
+        held, encoded = sys.getsizeof(data), len(data.encode())
+    lines = 0
+    if "\n" in data or "\r" in data:
+        lines = data.count("\n") + data.count("\r") - data.count("\r\n")
     return held + encoded + lines * len("data: ") + OVERHEAD
 
 

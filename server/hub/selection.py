@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +19,7 @@ class Selection:
     prefixes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, entries: Iterable[str]) -> Self:
+    def of(cls, entries: Collection[str]) -> Self:
         """The selection of `entries`, each a name or, with a trailing asterisk, a pattern.
 
         What a shorter pattern covers already is left out.

@@ -100,6 +100,7 @@ class Subscription:
         "form",
         "idle",
         "selection",
+        "silent_ticks",
         "start",
         "touched",
         "try_send",
@@ -121,6 +122,8 @@ class Subscription:
         """Where it begins: the id that makes a client which got nothing yet resume rightly."""
         self.touched = True
         """Set whenever bytes are sent; the heartbeat's ticker clears it."""
+        self.silent_ticks = 0
+        """Of the heartbeat's ticker."""
         self._topics = topics
         self._replay: Replay | None = replay if replay.needed else None
         self._visible_heartbeat = visible_heartbeat
@@ -235,14 +238,15 @@ class Subscription:
             lane = Lane(topic, rules)
         count, size = lane.count, lane.size
         if not self._put(lane, item):
+            if topic not in self._lanes:
+                lane.close()
             self._topics.dropped += 1
             self._give_up(CloseReason.SLOW_CONSUMER)
             return False
         if lane.has_any():
             self._lanes[topic] = lane
         else:
-            # All that came was dropped; the reader finds nothing, and is idle again.
-            lane.close()
+            self._lanes.pop(topic, lane).close()
         size = lane.size - size
         self._queued += lane.count - count
         self._queued_bytes += size
@@ -253,16 +257,11 @@ class Subscription:
     def _put(self, lane: Lane, item: Waiting) -> bool:
         """Queue `item`, whatever that takes; False where the subscription cannot go on."""
         others = self._queued - lane.count
-        others_bytes = self._queued_bytes - lane.size
+        others_bytes = self._held_bytes - lane.size
 
         def fits() -> bool:
-            # All topics together have a bound too: otherwise what one connection can hold would not be known.
-            return lane.has_room(1, item.size) and (
-                not others
-                or (
-                    others + lane.count < self._topics.max_queued
-                    and others_bytes + lane.size + item.size <= self._topics.max_queued_bytes
-                )
+            return lane.has_room(1, item.size) and self._fits_beside(
+                others, others_bytes, lane.count + 1, lane.size + item.size
             )
 
         if isinstance(item, Notice) and item.droppable:
@@ -273,12 +272,11 @@ class Subscription:
             return True
         if lane.overflow is Overflow.LATEST and not isinstance(item, Notice):
             lane.drop_messages()
-        elif not fits():
+        if not fits():
             self._topics.dropped += lane.drop_signals()
             if lane.overflow is Overflow.DROP_OLDEST:
                 while lane.messages and not fits():
-                    self._topics.dropped += 1
-                    lane.drop_oldest()
+                    self._topics.dropped += lane.drop_oldest()
             if not fits():
                 return self._miss(lane, item)
         lane.put(item)
@@ -286,17 +284,36 @@ class Subscription:
 
     def _miss(self, lane: Lane, item: Waiting) -> bool:
         """There is no room for `item`: whether it can do without."""
-        if lane.overflow is not Overflow.DROP_OLDEST or not isinstance(item, Message):
+        if lane.overflow is not Overflow.DROP_OLDEST or isinstance(item, Notice):
             return False
-        self._topics.dropped += 1
-        lane.miss(item)
+        # A gap for live readers says that nothing is missing: nobody needs to be told that it is.
+        if isinstance(item, Message):
+            self._topics.dropped += 1
+            lane.miss(item)
         return True
+
+    @property
+    def _held_bytes(self) -> int:
+        """Bytes that count towards what all topics together may have: what is queued, and of what is being
+        written, one large message say, that which is more than a usual write.
+        """
+        return self._queued_bytes + max(0, self._in_flight - JOINED_BYTES)
+
+    def _fits_beside(self, others: int, others_bytes: int, count: int, size: int) -> bool:
+        """Whether a topic may have `count` items of `size` bytes waiting while so much else is held.
+
+        All topics together have a bound too: otherwise what one connection can hold would not be known.
+        """
+        if others_bytes and others_bytes + size > self._topics.max_queued_bytes:
+            return False
+        return not others or others + count <= self._topics.max_queued
 
     def _give_up(self, reason: CloseReason) -> None:
         self._topics.leave(self)
         self.idle = False
         self._ending = True
         self._close(reason)
+        self._tell_drained()
         self._wake_reader()
 
     def _stop_taking(self) -> None:
@@ -317,8 +334,14 @@ class Subscription:
 
     def has_room(self, topic: str, count: int, size: int) -> bool:
         """Whether that much more of `topic` can be queued, or need not be."""
+        if self._ending:
+            return True
         lane = self._lanes.get(topic)
-        return self._ending or lane is None or lane.has_room(count, size)
+        if lane is None:
+            return self._fits_beside(self._queued, self._held_bytes, count, size)
+        return lane.has_room(count, size) and self._fits_beside(
+            self._queued - lane.count, self._held_bytes - lane.size, lane.count + count, lane.size + size
+        )
 
     async def wait_room(self, topic: str, count: int, size: int) -> None:
         """Wait until `has_room`."""
@@ -384,7 +407,10 @@ class Subscription:
         while waiting and size < limit:
             topic = waiting[0][1]
             lane = self._lanes[topic]
-            item = lane.take()
+            if lane.missed:
+                item: Waiting = lane.take_gap(min(waiting[1:3], default=(inf, ""))[0])
+            else:
+                item = lane.take()
             batch.append(item)
             size += item.size
             if lane.has_any():
@@ -402,5 +428,7 @@ class Subscription:
         return batch
 
     def _written(self) -> None:
-        self._topics.buffered_bytes -= self._in_flight
-        self._in_flight = 0
+        if self._in_flight:
+            self._topics.buffered_bytes -= self._in_flight
+            self._in_flight = 0
+            self._tell_drained()

@@ -60,8 +60,8 @@ def room_event(item: Message | Notice | Gap | Heartbeat) -> bytes:
         return sse.encode_event(id=str(item.id), event="heartbeat", data="{}")
     frame = frame_of(item)
     name = str(type(frame).__struct_config__.tag)
-    id = None if isinstance(item, Notice) else str(item.id)
-    return sse.encode_event(id=id, event=name, data=room_codecs.encode_json(frame).decode())
+    cursor = None if isinstance(item, Notice) else str(item.id)
+    return sse.encode_event(id=cursor, event=name, data=room_codecs.encode_json(frame).decode())
 
 
 def room_event_chunk(item: Message | Notice | Gap | Heartbeat) -> bytes:

@@ -8,12 +8,13 @@ since the member takes nothing, counts for nothing: that case is the write deadl
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Self
 
 import trio
 
 from ..hub import Subscription
+from ..patterns import Ticker
 from ..transport import Connection
 from .forms import PING
 
@@ -37,8 +38,7 @@ class Pings:
     def __init__(self, interval: float = INTERVAL, patience: float = PATIENCE) -> None:
         self._interval = interval
         self._patience = patience
-        self._watched: dict[_Watched, None] = {}
-        self._somebody = trio.Event()
+        self._ticker = Ticker(min(_TICK, interval / 4, patience / 4), self._look_at)
 
     @property
     def interval(self) -> float:
@@ -47,25 +47,19 @@ class Pings:
 
     def keep(
         self, connection: Connection, subscription: Subscription, on_missed: Callable[[], object]
-    ) -> _Kept:
+    ) -> AbstractContextManager[object]:
         """A context manager: while it is open, `on_missed`, which must not wait, is called when a pong is
         missed.
         """
         due = trio.current_time() + self._interval
-        return _Kept(self, _Watched(connection, subscription, on_missed, due))
+        return self._ticker.keep(_Watched(connection, subscription, on_missed, due))
 
     async def run(self) -> None:
         """Tick until cancelled; without a member to watch, sleep."""
-        while True:
-            if not self._watched:
-                self._somebody = trio.Event()
-                await self._somebody.wait()
-            await trio.sleep(min(_TICK, self._interval / 4, self._patience / 4))
-            now = trio.current_time()
-            for watched in self._watched:
-                self._look_at(watched, now)
+        await self._ticker.run()
 
-    def _look_at(self, watched: _Watched, now: float) -> None:
+    def _look_at(self, watched: _Watched) -> None:
+        now = trio.current_time()
         pinged_at = watched.pinged_at
         if pinged_at is not None:
             if watched.connection.last_heard >= pinged_at:
@@ -82,19 +76,3 @@ class Pings:
             if watched.subscription.idle and watched.pinged_at is None:
                 watched.pinged_at = now
                 watched.subscription.tell(PING)
-
-
-class _Kept:
-    __slots__ = ("_pings", "_watched")
-
-    def __init__(self, pings: Pings, watched: _Watched) -> None:
-        self._pings = pings
-        self._watched = watched
-
-    def __enter__(self) -> Self:
-        self._pings._watched[self._watched] = None
-        self._pings._somebody.set()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        del self._pings._watched[self._watched]

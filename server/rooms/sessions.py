@@ -1,4 +1,4 @@
-"""Sessions: what of a member survives its connections.  Its name, its state, and what it has said under a ref.
+"""Sessions: what of a member survives its connections: name, state, and what it has said under a ref.
 
 A session is known by a secret, and its member by a public name.  It is *open* while it has connections, and
 *idle* from then on for some time, in which the secret takes the same member back.  Of what it said under a

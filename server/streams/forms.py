@@ -14,6 +14,9 @@ from ..wire.times import rfc3339
 
 def event(item: Message | Notice | Gap | Heartbeat) -> bytes:
     """`item` as one Server-Sent Event."""
+    if isinstance(item, Message) and item.event is None and item.retry is None and not item.text:
+        # Most are of this kind.  JSON as it is kept is one line.
+        return sse.encode_line(str(item.id), item.data)
     match item:
         case Message():
             return sse.encode_event(id=str(item.id), event=item.event, retry=item.retry, data=item.data)

@@ -7,9 +7,10 @@ out.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-import trio
+from ..patterns import Ticker
 
 TICKS = 15
 """Ticks an interval: silence is noticed after one interval, and a fifteenth of it at most."""
@@ -17,10 +18,11 @@ TICKS = 15
 
 class Beating(Protocol):
     """What the ticker sees of a stream: whether anything was sent since it looked last, and how to break the
-    silence.
+    silence.  `silent_ticks` is the ticker's own.
     """
 
     touched: bool
+    silent_ticks: int
 
     def heartbeat(self) -> None:
         """Send a sign of life.  Never waits."""
@@ -31,47 +33,23 @@ class Heartbeats:
 
     def __init__(self, seconds: float) -> None:
         """`seconds` of silence after which a sign of life is sent."""
-        self._seconds = seconds
-        self._silent_ticks: dict[Beating, int] = {}
-        self._watched = trio.Event()
+        self._ticker = Ticker(seconds / TICKS, _look_at)
 
-    def keep(self, stream: Beating) -> _Kept:
+    def keep(self, stream: Beating) -> AbstractContextManager[object]:
         """A context manager: as long as it is open, `stream` is never silent for long."""
-        return _Kept(self, stream)
+        return self._ticker.keep(stream)
 
     async def run(self) -> None:
         """Tick until cancelled; without a stream to watch, sleep."""
-        while True:
-            if not self._silent_ticks:
-                self._watched = trio.Event()
-                await self._watched.wait()
-            await trio.sleep(self._seconds / TICKS)
-            self._tick()
-
-    def _tick(self) -> None:
-        for stream, silent_ticks in self._silent_ticks.items():
-            if stream.touched:
-                stream.touched = False
-                self._silent_ticks[stream] = 0
-            elif silent_ticks < TICKS - 1:
-                self._silent_ticks[stream] = silent_ticks + 1
-            else:
-                stream.heartbeat()
-                stream.touched = False
-                self._silent_ticks[stream] = 0
+        await self._ticker.run()
 
 
-class _Kept:
-    __slots__ = ("_heartbeats", "_stream")
-
-    def __init__(self, heartbeats: Heartbeats, stream: Beating) -> None:
-        self._heartbeats = heartbeats
-        self._stream = stream
-
-    def __enter__(self) -> Self:
-        self._heartbeats._silent_ticks[self._stream] = 0
-        self._heartbeats._watched.set()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        del self._heartbeats._silent_ticks[self._stream]
+def _look_at(stream: Beating) -> None:
+    if stream.touched:
+        stream.silent_ticks = 0
+    elif stream.silent_ticks < TICKS - 1:
+        stream.silent_ticks += 1
+    else:
+        stream.heartbeat()
+        stream.silent_ticks = 0
+    stream.touched = False

@@ -164,8 +164,13 @@ class RequestReader:
             await self._stream.send_all(
                 self.h11.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
             )
-        with trio.move_on_after(self._options.body_pause) as scope:
-            data = await self._receive_some()
+        try:
+            with trio.move_on_after(self._options.body_pause) as scope:
+                data = await self._receive_some()
+        except trio.BrokenResourceError:
+            # Nobody is left to be answered; to whoever reads the body it ended, and did not fail.
+            self._eof = self._body_refused = True
+            raise BodyReadError(self._body_problem()) from None
         if scope.cancelled_caught:
             self._body_refused = True
             raise BodyReadError(

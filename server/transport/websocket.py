@@ -100,8 +100,10 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
     del head, early
     try:
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(HANDSHAKE_SECONDS):
+            with trio.move_on_after(HANDSHAKE_SECONDS) as handshake:
                 websocket = await _shake_hands(nursery, wire, accept)
+            if handshake.cancelled_caught:
+                raise trio.BrokenResourceError("the client did not take the answer to its handshake")
             wire.open(websocket)
             connection = WebSocketConnection(wire, websocket, accept.max_message)
             await accept.run(connection)

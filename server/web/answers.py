@@ -118,5 +118,8 @@ async def publish_or_refuse(hub: Hub, drafts: Sequence[Draft]) -> list[Message]:
         detail = f"As text and as an event a message may take {error.limit} bytes; this takes {error.size}."
         raise ProblemError("body_too_large", detail) from None
     except BatchTooLargeError as error:
-        detail = f"The topic waits for its subscribers, and takes {error.capacity} messages at once."
+        detail = (
+            f"The topic waits for its subscribers, and takes {error.capacity} messages, or messages "
+            f"reckoned at {error.capacity_bytes} bytes, at once."
+        )
         raise ProblemError("batch_too_large", detail) from None

@@ -16,6 +16,9 @@ from .answers import json_response
 from .batches import check_topic
 from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, head_of, query_of, whole_number
 
+MAX_PATTERN = 256
+"""Characters of a pattern.  What it takes to read one grows with their square, and many are kept as read."""
+
 
 def topics_blueprint(services: EventServices) -> Blueprint:
     """The routes of `/topics`."""
@@ -37,7 +40,7 @@ def topics_blueprint(services: EventServices) -> Blueprint:
         query_of(head_of(request), frozenset())
         if not hub.purge(topic):
             raise _unknown()
-        return Response(status=204)
+        return Response(b"", 204)
 
     @blueprint.get("/topics/<topic>/messages")
     async def read(topic: str) -> Response:
@@ -50,6 +53,8 @@ def topics_blueprint(services: EventServices) -> Blueprint:
     async def look_at_all() -> Response:
         query = query_of(head_of(request), frozenset({"limit", "after", "pattern"}))
         pattern = query.get("pattern", "*")
+        if len(pattern) > MAX_PATTERN:
+            raise ProblemError("query_invalid", f"A pattern has at most {MAX_PATTERN} characters.")
         limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
         after = query.get("after", "")
         # Names with a slash are internal: rooms and the like.

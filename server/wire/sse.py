@@ -50,6 +50,14 @@ def encode_event(
     return "".join(lines).encode()
 
 
+def encode_line(id: str, line: str) -> bytes:
+    """What `encode_event(id=id, data=line)` makes, in a fraction of the time.
+
+    `id` must be one line without NUL, `line` one line.
+    """
+    return f"id: {id}\ndata: {line}\n\n".encode()
+
+
 def chunk(payload: bytes) -> bytes:
     """`payload`, which must not be empty, as one chunk of the chunked transfer coding (RFC 9112, section
     7.1).

@@ -137,7 +137,7 @@ def test_the_shown_curl_command_publishes_the_draft(running_server: ServerProces
 @pytest.mark.parametrize("name", ["two words", ".hidden", "a/b", "x" * 129])
 def test_a_bad_name_shows_the_problem(running_server: ServerProcess, page: Page, name: str) -> None:
     page.goto(running_server.url)
-    page.get_by_label("Topic", exact=True).fill(name)
+    page.get_by_label("Topics", exact=True).fill(name)
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page.locator("#topic-error")).to_contain_text("does not begin with a dot")
     expect(page.locator("#shown")).to_have_text("clock")
@@ -185,12 +185,12 @@ def test_a_topic_of_the_servers_own_takes_no_messages(running_server: ServerProc
 
 def test_a_reload_keeps_the_topic(running_server: ServerProcess, page: Page) -> None:
     page.goto(running_server.url)
-    page.get_by_label("Topic", exact=True).fill("kept")
-    page.get_by_label("Topic", exact=True).press("Enter")
+    page.get_by_label("Topics", exact=True).fill("kept")
+    page.get_by_label("Topics", exact=True).press("Enter")
     expect(page.locator("#shown")).to_have_text("kept")
     page.reload()
     expect(page.locator("#shown")).to_have_text("kept")
-    expect(page.get_by_label("Topic", exact=True)).to_have_value("kept")
+    expect(page.get_by_label("Topics", exact=True)).to_have_value("kept")
 
 
 def test_a_paused_list_holds_messages_back(running_server: ServerProcess, page: Page) -> None:

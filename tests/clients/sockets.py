@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,7 @@ import h11
 
 from tests.support.sse import Event, SSEParser
 
+NDJSON = "application/x-ndjson"
 PATIENCE = 15.0
 """Seconds that anything may take.  Generous: a machine may be busy."""
 
@@ -220,6 +221,12 @@ class Api:
         body = json.dumps({"data": data, **fields})
         answer = self._call("POST", f"/topics/{topic}", body, {"Content-Type": "application/json"})
         return str(answer["id"])
+
+    def publish_batch(self, topic: str, values: Iterable[object]) -> list[str]:
+        """Publish each of `values` in one batch, and return the messages' ids."""
+        body = "".join(json.dumps({"data": value}) + "\n" for value in values)
+        answer = self._call("POST", f"/topics/{topic}", body, {"Content-Type": NDJSON})
+        return [str(each) for each in answer["ids"]]
 
     def stats(self) -> dict[str, Any]:
         return self._call("GET", "/stats")

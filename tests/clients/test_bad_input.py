@@ -148,7 +148,7 @@ def test_an_unknown_query_is_a_400(running_server: ServerProcess, query: str) ->
 @pytest.mark.parametrize(
     ("method", "target", "allowed"),
     [
-        ("PUT", "/topics/a", "GET, HEAD, OPTIONS, POST"),
+        ("PUT", "/topics/a", "DELETE, GET, HEAD, OPTIONS, POST"),
         ("POST", "/topics/a/events", "GET, HEAD, OPTIONS"),
         ("PATCH", "/stats", "GET, HEAD, OPTIONS"),
         ("BREW", "/", "GET, HEAD, OPTIONS"),

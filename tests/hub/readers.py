@@ -8,8 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from server.hub import Draft, Gap, Heartbeat, Hub, Item, Live, Message, Notice, Selection, Start, Subscription
+from server.hub import (
+    Draft,
+    Form,
+    Gap,
+    Heartbeat,
+    Hub,
+    Item,
+    Live,
+    Message,
+    Notice,
+    Selection,
+    Start,
+    Subscription,
+)
 from server.lifecycle import CloseReason
 from server.transport import Sent
 
@@ -25,6 +39,20 @@ def form(item: Message | Notice | Gap | Heartbeat) -> bytes:
             return b"heartbeat\n"
 
 
+def full_form(item: Message | Notice | Gap | Heartbeat) -> bytes:
+    """All that a client is told, on a line: the kind, where it stands, and what it says."""
+    match item:
+        case Message():
+            return f"message {item.id.offset} {item.topic} {item.data}\n".encode()
+        case Gap():
+            missed = ",".join(f"{topic}={count}" for topic, count in item.topics)
+            return f"gap {item.id.offset} {item.reason} {missed}\n".encode()
+        case Heartbeat() if item.id is not None:
+            return f"heartbeat {item.id.offset}\n".encode()
+        case _:
+            return f"{type(item).__name__.lower()}\n".encode()
+
+
 class Sink:
     """A connection's ordered writes: `answers` to `try_send`, then `then` for ever.
 
@@ -32,8 +60,9 @@ class Sink:
     been flushed.
     """
 
-    def __init__(self, answers: Iterable[Sent] = (), then: Sent = Sent.SENT) -> None:
+    def __init__(self, answers: Iterable[Sent] = (), then: Sent = Sent.SENT, form: Form = form) -> None:
         self.wire: list[str] = []
+        self.form = form
         self.offered = 0
         self._answers = iter(answers)
         self._then = then
@@ -53,7 +82,7 @@ class Sink:
     def write(self, batch: Sequence[Item]) -> None:
         """What `send_all` would do with the frames of `batch`."""
         rest, self._rest = self._rest, None
-        frames = [rest or b"", *(item.frame(form) for item in batch)]
+        frames = [rest or b"", *(item.frame(self.form) for item in batch)]
         self.wire += b"".join(frames).decode().splitlines()
 
 
@@ -74,7 +103,7 @@ class Subscriber:
         self.subscription: Subscription = hub.subscribe(
             Selection.of((topic, *topics)),
             start or Live(),
-            form=form,
+            form=self.sink.form,
             visible_heartbeat=visible_heartbeat,
             sink=self.sink,
             close=self.closed.append,
@@ -94,6 +123,13 @@ class Subscriber:
     async def write_once(self) -> None:
         """Write one batch."""
         self.sink.write(await anext(self.subscription))
+
+    async def write_what_waits(self) -> None:
+        """Write batches until nothing more comes by itself, or the subscription ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.run)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
 
 
 def drafts(*texts: str, topic: str = "t") -> list[Draft]:

@@ -25,7 +25,7 @@ from server.transport.sockets import TcpStream
 from tests.support.hubs import open_hub
 
 STEPS_A_DELIVERY = 80
-"""Bytecode instructions, with room for what other versions of Python make of the same source: 3.11 takes 69."""
+"""Bytecode instructions, with room for what other versions of Python make of the source; 3.11 takes 69."""
 PYTHON_CALLS_A_DELIVERY = 1
 """The stream's `try_send`."""
 C_CALLS_A_DELIVERY = 2

@@ -33,13 +33,13 @@ async def test_what_is_older_than_the_limit_goes_also_when_nothing_comes(autojum
     autojump_clock.jump(5)
     history.append(message(2))
     autojump_clock.jump(5)
-    history.prune()
+    history.prune(trio.current_time())
     assert offsets(history) == [1, 2]
     autojump_clock.jump(0.5)
-    history.prune()
+    history.prune(trio.current_time())
     assert offsets(history) == [2]
     autojump_clock.jump(5)
-    history.prune()
+    history.prune(trio.current_time())
     assert (offsets(history), history.size, history.floor) == ([], 0, 2)
     assert (history.first, history.last) == (None, None)
 

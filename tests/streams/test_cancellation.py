@@ -41,7 +41,7 @@ async def test_a_stream_cancelled_at_any_step_leaves_nothing(
             nonlocal ended
             assert registry.streams == {}
             assert (hub.subscriptions, hub.buffered_bytes, registry.leaked) == (0, 0, 0)
-            assert services.heartbeats._silent_ticks == {}
+            assert not services.heartbeats._ticker.kept
             reasons = registry.closed["events"] if opened else {}
             assert sum(reasons.values()) in (ended, ended + 1)
             ended = sum(reasons.values())

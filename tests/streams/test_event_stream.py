@@ -129,7 +129,8 @@ async def test_a_foreign_cursor_gets_a_gap_and_then_all_that_is_kept(
         if cursor == "beyond":
             cursor = ids[1] + "9"
         events = await world.connect().open_events(f"{EVENTS}?last_event_id={cursor}")
-        assert await first_block(events) == before(ids[0])
+        # No id of this store yet: a client that is cut here comes back, and is told of the gap then.
+        assert await first_block(events) == (":0" if cursor == "no%20id" else cursor)
         wanted = {"reason": "epoch", "topics": [{"topic": "news", "missed": None}]}
         assert gap(await events.next()) == (before(ids[0]), wanted)
         assert [(await events.next()).id for _ in ids] == ids
@@ -139,7 +140,7 @@ async def test_a_foreign_cursor_of_an_empty_topic_gets_a_gap_at_the_head(autojum
     async with open_world() as world:
         head = await world.publish("other", 0)
         events = await world.connect().open_events(EVENTS, last_event_id="x:1")
-        assert await first_block(events) == head
+        assert await first_block(events) == "x:1"
         assert gap(await events.next())[0] == head
 
 

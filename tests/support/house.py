@@ -219,7 +219,7 @@ class House:
         assert not any(session.connections or session.saying for session in sessions._idle.values())
         assert services.hub.subscriptions == 0
         assert services.hub.buffered_bytes == 0
-        assert not services.pings._watched
+        assert not services.pings._ticker.kept
         assert self.failures == []
 
 

@@ -16,8 +16,6 @@ from server.hub import (
     same_rules,
 )
 
-OpenBroker = Callable[[RulesOf], MemoryBroker]
-
 
 def open_hub(
     history: HistoryLimits | None = None,

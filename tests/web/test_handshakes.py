@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from server.hub import After, Cursor, Earliest, Live, Start
 from server.lifecycle import Registry, RequestHead
@@ -11,7 +13,10 @@ from server.security import OriginRules
 from server.transport import Acceptance, DrainGate
 from server.web import websocket_door
 from server.wire.problem import Problem
+from tests.support.http_peer import open_world
 from tests.support.hubs import open_hub
+from tests.support.memory_socket import memory_tcp
+from tests.support.websocket_peer import KEY
 
 RULES = OriginRules(
     {("127.0.0.1", 8000)}, frozenset({"https://app.example"}), frozenset({"sluiceway.example"})
@@ -258,3 +263,17 @@ async def test_a_handshake_that_is_refused_makes_no_room(services: RoomServices)
     knock(services, head(sec_websocket_protocol="other"))
     knock(services, head(origin="http://evil.example"))
     assert services.rooms.names() == []
+
+
+async def test_who_does_not_take_the_answer_is_let_go(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        request = (
+            "GET /rooms/hall HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+        )
+        peer = world.connect(lambda: memory_tcp(room=1, write_deadline=30))
+        await peer.stream.send_all(request.encode())
+        await trio.sleep(11)
+        assert world.server.failures == 0
+        await world.wait_no_stream()
+        assert (await world.stats())["connections"]["websocket"] == 0

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from server.lifecycle import RequestHead
 from server.observability import LogFormat, configure, log_request
 from tests.support.http_peer import open_world
+from tests.support.memory_socket import ClientEnd, memory_tcp
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +84,17 @@ def test_a_failure_is_logged_with_its_cause_in_one_object(capsys: pytest.Capture
     entry = json.loads(line)
     assert (entry["message"], entry["level"], entry["logger"]) == ("a route failed", "error", "sluiceway.web")
     assert "ValueError: why" in entry["exception"]
+
+
+async def test_who_is_gone_in_the_middle_of_a_body_is_no_failure(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_world() as world:
+        peer = world.connect(lambda: memory_tcp(room=65536, write_deadline=30))
+        head = "POST /topics/news HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"
+        await peer.stream.send_all(f"{head}Content-Type: text/plain\r\n\r\nhalf".encode())
+        await wait_all_tasks_blocked()
+        assert isinstance(peer.stream, ClientEnd)
+        peer.stream.reset()
+        await wait_all_tasks_blocked()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

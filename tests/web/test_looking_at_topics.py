@@ -153,3 +153,26 @@ async def test_with_all_topics_in_use_eventsource_is_told_to_come_back_and_other
         answer = await world.request("GET", "/topics/news/events")
         assert answer.problem == (503, "topics_full")
         assert "retry-after" in answer.headers
+
+
+async def test_emptying_a_topic_answers_204_without_a_body(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.publish("news", 1)
+        events = await world.connect().open_events("/topics/news/events")
+        await events.next()
+        answer = await world.request("DELETE", "/topics/news")
+        assert (answer.status, answer.body) == (204, b"")
+        gap = await events.next()
+        assert json.loads(gap.data or "") == {"reason": "purged", "topics": [{"topic": "news", "missed": 0}]}
+        assert (await world.request("GET", "/topics/news/messages")).json()["messages"] == []
+        assert (await world.request("DELETE", "/topics/other")).problem == (404, "topic_unknown")
+        assert (await world.request("DELETE", "/topics/clock")).problem == (403, "topic_reserved")
+
+
+async def test_a_pattern_that_would_take_long_to_read_is_refused(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.publish("a" * 128, 1)
+        longest = await world.request("GET", "/topics?pattern=" + "[a]" * 85 + "*")
+        assert [shown["topic"] for shown in longest.json()["topics"]] == ["a" * 128]
+        over = await world.request("GET", "/topics?pattern=" + "[*" * 128 + "a")
+        assert over.problem == (400, "query_invalid")

@@ -15,8 +15,8 @@ from tests.support.websocket_peer import WebSocketPeer
 
 async def say(world: World, room: str, data: object, **more: object) -> str:
     answer = await world.request("POST", f"/rooms/{room}", json_body={"data": data, **more})
-    id: str = answer.json()["id"]
-    return id
+    said: str = answer.json()["id"]
+    return said
 
 
 async def get(world: World, target: str) -> Any:

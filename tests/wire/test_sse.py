@@ -138,3 +138,8 @@ def test_chunks_are_read_back_by_an_http_client(payloads: list[bytes]) -> None:
         received += event.data
     assert isinstance(event, h11.EndOfMessage)
     assert received == b"".join(payloads)
+
+
+@given(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])))
+def test_a_line_is_encoded_as_any_event(line: str) -> None:
+    assert sse.encode_line("e:1", line) == sse.encode_event(id="e:1", data=line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from weakref import WeakSet
 
 import trio
 
@@ -17,8 +18,8 @@ from ..history import History
 from ..message import Draft, Gap, Message
 from ..rules import RulesOf
 from ..selection import Selection
-from ..start import After, Start
-from .memory_replay import MemoryReplay
+from ..start import Start
+from .memory_replay import MemoryReplay, Missing, missing_behind
 
 _NOTHING = TopicHistory(first=None, last=None, buffered=0, size=0)
 
@@ -39,6 +40,8 @@ class MemoryBroker:
         """Offset up to which topics that were forgotten may have had messages."""
         self._offset = 0
         self._histories: dict[str, History] = {}
+        # Those that are being read: what is forgotten under them they have to tell of.
+        self._replays: WeakSet[MemoryReplay] = WeakSet()
         self._deliver: Deliver = _deliver_to_nobody
 
     @property
@@ -72,20 +75,46 @@ class MemoryBroker:
 
     def open_replay(self, selection: Selection, start: Start) -> MemoryReplay:
         """See `Broker.open_replay`."""
-        return MemoryReplay(self, selection, start)
+        replay = MemoryReplay(self, selection, start)
+        if replay.needed:
+            self._replays.add(replay)
+        return replay
 
     def excerpt(self, topic: str, after: Cursor | None, before: Cursor | None, limit: int) -> Excerpt:
         """See `Broker.excerpt`."""
         history = self.pruned(topic)
+        kept: Iterator[Message] = iter(())
         end = before.offset if before is not None and self.is_ours(before) else self._offset + 1
         if after is None:
-            newest = [] if history is None else islice(_until(history, end), limit + 1)
-            found = list(newest)[::-1]
-            return Excerpt(None, found[-limit:], len(found) > limit)
-        replay = self.open_replay(Selection((topic,)), After(after))
-        gap, messages = replay.excerpt(limit + 1)
-        messages = [message for message in messages if message.id.offset < end]
-        return Excerpt(gap, messages[:limit], len(messages) > limit)
+            if history is not None:
+                kept = (message for message in history.newest_first() if message.id.offset < end)
+            found = list(islice(kept, limit + 1))
+            more = len(found) > limit
+            messages = found[limit - 1 :: -1] if more else found[::-1]
+        else:
+            begin = after.offset if self.is_ours(after) else 0
+            if history is not None:
+                kept = (message for message in history.after(begin, limit + 1) if message.id.offset < end)
+            found = list(kept)
+            more = len(found) > limit
+            messages = found[:limit]
+        following = messages[0].id.offset if messages else min(end, self._offset + 1)
+        missing = self._missing(topic, history, after, before)
+        gap = missing and Gap(Cursor(self.epoch, following - 1), missing.reason, ((topic, missing.missed),))
+        return Excerpt(gap, messages, more)
+
+    def _missing(
+        self, topic: str, history: History | None, after: Cursor | None, before: Cursor | None
+    ) -> Missing | None:
+        """What is missing from an excerpt between these cursors."""
+        if any(cursor is not None and not self.is_ours(cursor) for cursor in (after, before)):
+            return Missing(0, "epoch", topic, None)
+        if after is None:
+            return None
+        if history is not None:
+            return missing_behind(topic, history, after.offset, history.seq_at(after.offset))
+        floor = self.forgotten_floor
+        return Missing(floor, "evicted", topic, None) if after.offset < floor else None
 
     def history(self, topic: str) -> TopicHistory:
         """What is kept of `topic`, nothing where it is not known."""
@@ -113,6 +142,8 @@ class MemoryBroker:
             return True
         if len(history):
             return False
+        for replay in self._replays:
+            replay.forget(topic, history)
         self.forgotten_floor = max(self.forgotten_floor, history.floor)
         del self._histories[topic]
         return True
@@ -144,12 +175,8 @@ class MemoryBroker:
 
     def _prune(self, history: History) -> None:
         self.size -= history.size
-        history.prune()
+        history.prune(trio.current_time())
         self.size += history.size
-
-
-def _until(history: History, end: int) -> Iterator[Message]:
-    return (message for message in history.newest_first() if message.id.offset < end)
 
 
 def _deliver_to_nobody(messages: Sequence[Message]) -> None:

@@ -7,24 +7,21 @@ that place, messages are gone, and a gap stands in the order where they would ha
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import chain, groupby, takewhile
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import trio
 
+from ..broker import ReplayLimits
 from ..cursor import Cursor
 from ..history import History
 from ..message import Gap, GapReason, Message
-from ..rules import Overflow
+from ..rules import Overflow, RulesOf
 from ..selection import Selection
 from ..start import After, Earliest, Live, Rewind, Start
-
-if TYPE_CHECKING:
-    from .memory import MemoryBroker
-
 
 PAGE_BYTES = 128 * 1024
 """What a page is reckoned at may come to this, or one message: its reader may be slow, and hold it long."""
@@ -38,8 +35,8 @@ class _Place:
     seq: int | None
 
 
-class _Missing(NamedTuple):
-    """Messages of `topic` that are gone, up to `offset`."""
+class Missing(NamedTuple):
+    """Messages of `topic` that are gone, up to `offset`; how many, None where that is not known."""
 
     offset: int
     reason: GapReason
@@ -47,18 +44,50 @@ class _Missing(NamedTuple):
     missed: int | None
 
 
+class Histories(Protocol):
+    """What a replay has of the store."""
+
+    epoch: str
+    forgotten_floor: int
+    replay_limits: ReplayLimits
+
+    @property
+    def head(self) -> Cursor:
+        """Behind the newest message of the store."""
+
+    @property
+    def rules_of(self) -> RulesOf:
+        """The rules of each topic."""
+
+    def is_ours(self, cursor: Cursor) -> bool:
+        """Whether this store can have given `cursor`."""
+
+    def matching(self, selection: Selection) -> Iterator[tuple[str, History]]:
+        """The topics of `selection` that have a history, what is too old taken out."""
+
+
 class MemoryReplay:
     """See `Replay`."""
 
-    __slots__ = ("_born", "_broker", "_missing", "_places", "_selection", "needed", "start")
+    __slots__ = (
+        "__weakref__",
+        "_born",
+        "_broker",
+        "_missing",
+        "_places",
+        "_selection",
+        "_told",
+        "needed",
+        "start",
+    )
 
-    def __init__(self, broker: MemoryBroker, selection: Selection, start: Start) -> None:
+    def __init__(self, broker: Histories, selection: Selection, start: Start) -> None:
         self._broker = broker
         self._selection = selection
         self._places: dict[str, _Place] = {}
-        # What was missing already when it began.
-        self._missing: list[_Missing] = []
-        # A topic that has no place yet was made later: all its messages are behind this.
+        # Known to be missing, and not told yet.
+        self._missing: list[Missing] = []
+        # A topic that has no place was made, or made again, later: all its messages are behind this.
         self._born = broker.head.offset
         self.start = broker.head
         self.needed = True
@@ -69,25 +98,32 @@ class MemoryReplay:
                 self._begin(lambda history: _place_from_end(history, count))
             case After(cursor) if broker.is_ours(cursor):
                 self._begin_after(cursor)
-            case After():
-                gone = [_Missing(0, "epoch", entry, None) for entry in selection]
-                self._missing.extend(gone)
+            case After(cursor):
+                self._missing += [Missing(0, "epoch", entry, None) for entry in selection]
                 self._begin(_place_at_floor)
+                # The client keeps its own id until the gap: cut before it, it has to be told again.
+                self.start = cursor
             case Earliest():
                 self._begin(_place_at_floor)
         if not isinstance(start, Live):
             self._skip_what_is_too_much()
+        # The id that was given last, as far as it was one of this store.
+        self._told = self.start.offset if broker.is_ours(self.start) else 0
 
     async def read(self, limit: int) -> list[Message | Gap]:
         """See `Replay.read`."""
         await trio.lowlevel.checkpoint()
         return self._read(limit)
 
-    def excerpt(self, limit: int) -> tuple[Gap | None, list[Message]]:
-        """One page, its gaps put together before it."""
-        items = self._read(limit)
-        gaps = [item for item in items if isinstance(item, Gap)]
-        return (gaps[0] if gaps else None), [item for item in items if isinstance(item, Message)]
+    def forget(self, topic: str, history: History) -> None:
+        """Called when `topic`, of which nothing is kept, is forgotten: what was not read yet is missing."""
+        if topic not in self._selection:
+            return
+        place = self._place_of(topic)
+        if not self._is_latest(topic) and (gone := _gone(topic, history, place)) is not None:
+            self._missing.append(gone)
+        # Should it be made again, it is new, and its messages are counted anew.
+        del self._places[topic]
 
     # Where it begins
 
@@ -104,7 +140,10 @@ class MemoryReplay:
 
     def _begin(self, place_in: Callable[[History], _Place]) -> None:
         for topic, history in self._broker.matching(self._selection):
-            place = self._places[topic] = place_in(history)
+            place = place_in(history)
+            if history.last is not None and self._is_latest(topic):
+                place = _Place(max(place.offset, history.last.id.offset - 1), None)
+            self._places[topic] = place
             first = next(iter(history.after(place.offset, 1)), None)
             if first is not None:
                 self.start = min(self.start, self._cursor(first.id.offset - 1))
@@ -118,7 +157,7 @@ class MemoryReplay:
         if cursor.offset < self._broker.forgotten_floor:
             # Some that were forgotten may have been among those asked for.
             gone = [entry for entry in self._selection if entry not in known]
-            self._missing += [_Missing(0, "evicted", entry, None) for entry in gone]
+            self._missing += [Missing(0, "evicted", entry, None) for entry in gone]
 
     def _skip_what_is_too_much(self) -> None:
         """Where more is kept than may be replayed, go on with the newest, and say what is left out."""
@@ -153,40 +192,44 @@ class MemoryReplay:
                 continue
             missed = None if place.seq is None else seq - place.seq
             if missed != 0:
-                self._missing.append(_Missing(offset, "limit", topic, missed))
+                # Told before all else: a topic that is `latest` may bring an older message than this place.
+                self._missing.append(Missing(0, "limit", topic, missed))
             self._places[topic] = _Place(offset, seq)
 
     # Pages
 
     def _read(self, limit: int) -> list[Message | Gap]:
         missing = self._missing
+        self._missing = []
         found: list[list[Message]] = []
-        floors: list[tuple[_Missing, History]] = []
+        floors: list[tuple[Missing, History]] = []
         for topic, history in self._broker.matching(self._selection):
             place = self._place_of(topic)
             if self._is_latest(topic):
                 last = history.last
                 found.append([last] if last is not None and last.id.offset > place.offset else [])
                 continue
-            if history.floor > place.offset and (gone := _gone(topic, history, place)) is not None:
+            if (gone := _gone(topic, history, place)) is not None:
                 floors.append((gone, history))
-            found.append(history.after(place.offset, limit))
+            # One more than is wanted, to see whether this page ends before the live end.
+            found.append(history.after(place.offset, limit + 1))
         messages = found[0] if len(found) == 1 else sorted(chain(*found), key=attrgetter("id"))
         fitting = _fitting(messages, limit)
         if fitting < len(messages):
             del messages[fitting:]
             end = messages[-1].id.offset
             floors = [each for each in floors if each[0].offset < end]
+            self._missing = [each for each in missing if each.offset >= end]
+            missing = [each for each in missing if each.offset < end]
         missing += [gone for gone, _ in floors]
         for gone, history in floors:
             self._places[gone.topic] = _Place(history.floor, history.floor_seq)
         for message in messages:
             place = self._places[message.topic]
             place.offset, place.seq = message.id.offset, message.seq
-        self._missing = []
         return list(self._woven(messages, sorted(missing, key=attrgetter("offset"))))
 
-    def _woven(self, messages: list[Message], missing: list[_Missing]) -> Iterable[Message | Gap]:
+    def _woven(self, messages: list[Message], missing: list[Missing]) -> Iterable[Message | Gap]:
         """`messages` with gaps before the first message that follows each loss."""
         index = 0
         for message in messages:
@@ -194,10 +237,22 @@ class MemoryReplay:
             while index < len(missing) and missing[index].offset < message.id.offset:
                 index += 1
             if index > start:
-                yield from _gaps(self._cursor(message.id.offset - 1), missing[start:index])
+                yield from self._gaps(message.id.offset - 1, missing[start:index])
             yield message
+            self._told = message.id.offset
         if index < len(missing):
-            yield from _gaps(self._broker.head, missing[index:])
+            yield from self._gaps(self._broker.head.offset, missing[index:])
+
+    def _gaps(self, offset: int, missing: list[Missing]) -> Iterable[Gap]:
+        """A gap for each reason in turn, the last with the id at `offset`.
+
+        No id may stand behind what is told after it: a reader that is cut off between two gaps, and comes
+        back with the id of the first, must get the second.
+        """
+        runs = [list(run) for _, run in groupby(missing, key=attrgetter("reason"))]
+        for number, run in enumerate(runs, 1):
+            self._told = offset if number == len(runs) else max(self._told, run[-1].offset)
+            yield Gap(self._cursor(self._told), run[0].reason, tuple(_summed(run).items()))
 
     def _place_of(self, topic: str) -> _Place:
         place = self._places.get(topic)
@@ -233,18 +288,23 @@ def _place_from_end(history: History, count: int) -> _Place:
     return _Place(first.id.offset - 1, first.seq - 1)
 
 
-def _gone(topic: str, history: History, place: _Place) -> _Missing | None:
-    """What of `topic` is gone behind `place`, which its floor has passed."""
-    reason: GapReason = "purged" if place.offset < history.purged_to else "evicted"
-    missed = None if place.seq is None else history.floor_seq - place.seq
-    if missed is not None and missed < 0:
-        # The topic was forgotten meanwhile, and its count began anew.
-        missed = None
-    return None if missed == 0 else _Missing(history.floor, reason, topic, missed)
+def missing_behind(topic: str, history: History, offset: int, seq: int | None) -> Missing | None:
+    """What of `topic` is gone behind `offset`, where `seq` was reached, None where that is not known."""
+    if history.floor <= offset:
+        return None
+    reason: GapReason = "purged" if offset < history.purged_to else "evicted"
+    missed = None if seq is None else history.floor_seq - seq
+    return None if missed == 0 else Missing(history.floor, reason, topic, missed)
 
 
-def _gaps(id: Cursor, missing: list[_Missing]) -> Iterable[Gap]:
-    """One gap for each reason."""
-    for reason in dict.fromkeys(each.reason for each in missing):
-        topics = tuple((each.topic, each.missed) for each in missing if each.reason == reason)
-        yield Gap(id, reason, topics)
+def _gone(topic: str, history: History, place: _Place) -> Missing | None:
+    return missing_behind(topic, history, place.offset, place.seq)
+
+
+def _summed(missing: Iterable[Missing]) -> dict[str, int | None]:
+    """How many are missing of each topic."""
+    missed: dict[str, int | None] = {}
+    for each in missing:
+        before = missed.get(each.topic, 0)
+        missed[each.topic] = None if before is None or each.missed is None else before + each.missed
+    return missed
