@@ -20,17 +20,32 @@ PING = Notice(b"", size=0)
 """A WebSocket ping, in its place among the frames."""
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The payload of a notice that stands for several, in order."""
+
+    notices: tuple[Notice, ...]
+
+    def framed(self, form: Form) -> bytes:
+        """Each as `form` has it, one behind the other."""
+        return b"".join([notice.frame(form) for notice in self.notices])
+
+
 def json_frame(item: Message | Notice | Gap | Heartbeat) -> bytes:
-    """`item` as a text frame of `sluiceway.v1.json`."""
+    """`item` as a text frame of `sluiceway.v1.json`, or as several."""
     if item is PING:
         return ping_frame()
+    if isinstance(item, Notice) and isinstance(item.payload, Together):
+        return item.payload.framed(json_frame)
     return text_frame(room_codecs.encode_json(frame_of(item)))
 
 
 def msgpack_frame(item: Message | Notice | Gap | Heartbeat) -> bytes:
-    """`item` as a binary frame of `sluiceway.v1.msgpack`."""
+    """`item` as a binary frame of `sluiceway.v1.msgpack`, or as several."""
     if item is PING:
         return ping_frame()
+    if isinstance(item, Notice) and isinstance(item.payload, Together):
+        return item.payload.framed(msgpack_frame)
     return binary_frame(room_codecs.encode_msgpack(frame_of(item)))
 
 
@@ -58,6 +73,8 @@ def room_event(item: Message | Notice | Gap | Heartbeat) -> bytes:
         if item.id is None:
             return sse.HEARTBEAT
         return sse.encode_event(id=str(item.id), event="heartbeat", data="{}")
+    if isinstance(item, Notice) and isinstance(item.payload, Together):
+        return item.payload.framed(room_event)
     frame = frame_of(item)
     name = str(type(frame).__struct_config__.tag)
     cursor = None if isinstance(item, Notice) else str(item.id)

@@ -22,6 +22,7 @@ _GOODBYES: dict[CloseReason, Goodbye] = {
     CloseReason.SLOW_CONSUMER: Goodbye(CloseCode.TOO_SLOW, "slow_consumer"),
     CloseReason.HEARTBEAT_MISSED: Goodbye(CloseCode.HEARTBEAT_MISSED, "heartbeat_missed"),
     CloseReason.SERVER_DRAINING: Goodbye(CloseCode.SERVICE_RESTART, "server_draining"),
+    CloseReason.EXPIRED: Goodbye(CloseCode.CREDENTIALS_EXPIRED, "expired"),
     CloseReason.LIMIT: Goodbye(CloseCode.POLICY, "limit"),
     CloseReason.ADMIN: Goodbye(CloseCode.FORBIDDEN, "admin"),
     CloseReason.FAILED: Goodbye(CloseCode.INTERNAL_ERROR, "server_failed"),

@@ -6,32 +6,41 @@ One sleeper for each, however many members and rooms there are, and none where n
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf
 from typing import Generic, TypeVar
 
 import trio
 
 _T = TypeVar("_T")
+_MOST_OUT_OF_DATE = 64
 
 
 class Graces(Generic[_T]):
-    """Graces of one length, `seconds`, each of somebody.  `run` must be running."""
+    """Graces, each of somebody.  `run` must be running."""
 
-    def __init__(self, seconds: float, on_over: Callable[[_T], object]) -> None:
+    def __init__(self, on_over: Callable[[_T], object]) -> None:
         """`on_over` is called with each whose grace is over; it must neither wait nor raise."""
-        self.seconds = seconds
         self._on_over = on_over
-        # All are as long, so that the order in which they began is the order in which they end.
         self._ends: dict[_T, float] = {}
-        self._somebody = trio.Event()
+        # With what is out of date among it, which is found when its time has come.
+        self._queue: list[tuple[float, int, _T]] = []
+        self._count = count()
+        self._wake = trio.Event()
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def begin(self, who: _T) -> None:
-        """From now on, `who` has `seconds`."""
-        self._ends.pop(who, None)
-        self._ends[who] = trio.current_time() + self.seconds
-        self._somebody.set()
+    def begin(self, who: _T, ends: float) -> None:
+        """`who` has until `ends`, of Trio's clock."""
+        self._ends[who] = ends
+        heappush(self._queue, (ends, next(self._count), who))
+        if len(self._queue) > _MOST_OUT_OF_DATE + 2 * len(self._ends):
+            self._queue = [(ends, next(self._count), who) for who, ends in self._ends.items()]
+            heapify(self._queue)
+        if self._queue[0][0] == ends:
+            self._wake.set()
 
     def end(self, who: _T) -> None:
         """`who` has no grace to wait for.  Safe where there is none."""
@@ -40,20 +49,15 @@ class Graces(Generic[_T]):
     async def run(self) -> None:
         """Wait for graces to be over, until cancelled."""
         while True:
-            if not self._ends:
-                self._somebody = trio.Event()
-                await self._somebody.wait()
-                continue
-            await trio.sleep_until(next(iter(self._ends.values())))
+            self._wake = trio.Event()
+            with trio.move_on_at(self._queue[0][0] if self._queue else inf):
+                await self._wake.wait()
             now = trio.current_time()
-            over = []
-            for who, ends in self._ends.items():
-                if ends > now:
-                    break
-                over.append(who)
-            for who in over:
-                del self._ends[who]
-                self._on_over(who)
+            while self._queue and self._queue[0][0] <= now:
+                ends, _, who = heappop(self._queue)
+                if self._ends.get(who) == ends:
+                    del self._ends[who]
+                    self._on_over(who)
 
 
 class Coalesced(Generic[_T]):

@@ -23,6 +23,7 @@ from ..wire.websocket import CloseCode
 from .forms import JSON_PROTOCOL, Protocol
 from .goodbyes import WITHOUT_CLOSING, Goodbye, goodbye_for
 from .pings import Pings
+from .presence import Parting
 from .room import ROOM_TOPIC_PREFIX, Room, Rooms, Seat
 from .sessions import Session
 from .speaker import ExpelledError, Speaker
@@ -102,8 +103,13 @@ class Membership:
         with (
             opened.hold("subscription"),
             subscription,
-            services.rooms.seated(seat, session, lambda: self._code(opened)) as room,
-            services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
+            services.rooms.seated(seat, session, lambda: self._parting(connection, opened)) as room,
+            services.pings.keep(
+                connection,
+                subscription,
+                on_missed=lambda: opened.end(CloseReason.HEARTBEAT_MISSED),
+                on_stuck=lambda: opened.close(CloseReason.HEARTBEAT_MISSED),
+            ),
         ):
             opened.on_end(subscription.end)
             welcome = self._welcome(room, session, subscription, resumed=resumed)
@@ -145,6 +151,10 @@ class Membership:
     def _end(self, opened: OpenStream, goodbye: Goodbye) -> None:
         self._goodbye = goodbye
         opened.end(CloseReason.LIMIT)
+
+    def _parting(self, connection: Connection, opened: OpenStream) -> Parting:
+        unheard = trio.current_time() - connection.last_heard
+        return Parting(self._code(opened), max(0.0, unheard - self.services.pings.interval))
 
     def _code(self, opened: OpenStream) -> int:
         """The code with which the connection has been closed, or will be in a moment."""

@@ -32,13 +32,24 @@ _WITH_GRACE = frozenset(
 )
 
 
-def has_grace(code: int) -> bool:
-    """Whether a member whose connection closed with `code` may still come back unnoticed.
-
-    So where it broke, and where the server closed it and asked it to come back; but a missed heartbeat has
-    been grace enough.
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """How a connection has ended: its close code, and for how many seconds longer than is usual nothing had
+    been heard from it.
     """
-    return code in _WITH_GRACE
+
+    code: int
+    overdue: float = 0.0
+
+
+def grace_of(parting: Parting, most: float) -> float:
+    """Seconds, at most `most`, that a member has to come back unnoticed; 0 for none.
+
+    It has some where its connection broke, and where the server closed it and asked it to come back; but a
+    missed heartbeat has been grace enough, and so has a part of one: whatever ends a connection whose network
+    is gone without a word, the others see the member as long.
+    """
+    return max(0.0, most - parting.overdue) if parting.code in _WITH_GRACE else 0.0
 
 
 class PresenceMode(enum.Enum):

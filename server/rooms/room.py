@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 
 import msgspec
 import trio
 
-from ..hub import OVERHEAD, Cursor, Hub, Notice, Subscription
+from ..hub import OVERHEAD, Cursor, Hub, Message, Notice, Subscription
 from ..wire.room_frames import Count, Joined, Left, MemberInfo, MemberState, ServerFrame, Signal
+from .announcements import TOGETHER_SECONDS, Announcements
 from .graces import Coalesced, Graces
 from .presence import (
     NO_STATE,
@@ -22,11 +24,12 @@ from .presence import (
     Connected,
     Disconnected,
     Event,
+    Parting,
     PresenceMode,
     Present,
     Replaced,
     TimePassed,
-    has_grace,
+    grace_of,
     step,
 )
 from .sessions import Session, Sessions
@@ -55,7 +58,12 @@ class Room:
     """The members of one room."""
 
     def __init__(
-        self, hub: Hub, name: str, mode: PresenceMode, count_later: Callable[[Room], object]
+        self,
+        hub: Hub,
+        name: str,
+        mode: PresenceMode,
+        count_later: Callable[[Room], object],
+        flush_later: Callable[[Announcements], object],
     ) -> None:
         self.name = name
         self.topic = ROOM_TOPIC_PREFIX + name
@@ -64,22 +72,20 @@ class Room:
         self._hub = hub
         self._count_later = count_later
         self._seats: dict[str, list[Seat]] = {}
-        # Those that still catch up: they are not among the topic's subscriptions yet.
-        self._arriving: dict[Seat, None] = {}
+        self.announcements = Announcements(hub, self.topic, flush_later)
 
     def sit(self, seat: Seat, name: str, state: bytes) -> None:
         """A connection has come.  The others are told where it is its member's first one."""
         self._seats.setdefault(seat.member, []).append(seat)
-        if seat.subscription.is_catching_up:
-            self._arriving[seat] = None
         self.happen(seat.member, Connected(name, state))
+        self.announcements.begin(seat.subscription)
 
     def rise(self, seat: Seat, grace_ends: float | None) -> None:
         """A connection is gone; its member may come back until `grace_ends`, None for no grace."""
         seats = self._seats[seat.member]
-        self._arriving.pop(seat, None)
-        self.happen(seat.member, Disconnected(grace_ends), but=(seat.subscription,))
         seats.remove(seat)
+        self.announcements.end(seat.subscription)
+        self.happen(seat.member, Disconnected(grace_ends), but=(seat.subscription,))
         if not seats:
             del self._seats[seat.member]
 
@@ -108,6 +114,8 @@ class Room:
 
         Who is not there, or still catches up, does not get it.
         """
+        # Whoever signals has been introduced.
+        self.announcements.flush()
         signal = Signal(member, data)
         notice = Notice(signal, OVERHEAD + 2 * len(bytes(data)), droppable=True)
         if to is None:
@@ -118,15 +126,9 @@ class Room:
                 seat.subscription.tell(notice)
 
     def announce(self, frame: ServerFrame, but: Collection[Subscription] = ()) -> None:
-        """Send `frame` to every connection apart from `but`.  Never waits."""
+        """Send `frame` to every connection apart from `but`, at once or in a moment.  Never waits."""
         size = len(bytes(frame.state)) if isinstance(frame, Joined | MemberState) else 0
-        notice = Notice(frame, OVERHEAD + 2 * size)
-        self._hub.announce(self.topic, notice, but=but)
-        for seat in tuple(self._arriving):
-            if not seat.subscription.is_catching_up:
-                del self._arriving[seat]
-            elif seat.subscription not in but:
-                seat.subscription.tell(notice)
+        self.announcements.tell(Notice(frame, OVERHEAD + 2 * size), but)
 
     def announce_count(self) -> None:
         """Tell everybody how many there are."""
@@ -187,28 +189,32 @@ class Rooms:
         self.sessions = sessions
         self._mode_of = mode_of
         self._rooms: dict[str, Room] = {}
-        self._graces: Graces[tuple[str, str]] = Graces(leave_grace, self._on_grace_over)
+        self._leave_grace = leave_grace
+        self._graces: Graces[tuple[str, str]] = Graces(self._on_grace_over)
+        sessions.on_forgotten = self._on_forgotten
         self._counts: Coalesced[Room] = Coalesced(COUNT_SECONDS, Room.announce_count)
+        self._flushes: Coalesced[Announcements] = Coalesced(TOGETHER_SECONDS, Announcements.flush)
 
     async def run(self) -> None:
         """Do what is due when time has passed, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._graces.run)
             nursery.start_soon(self._counts.run)
+            nursery.start_soon(self._flushes.run)
 
-    def seated(self, seat: Seat, session: Session, code: Callable[[], int]) -> _Seated:
+    def seated(self, seat: Seat, session: Session, parting: Callable[[], Parting]) -> _Seated:
         """A context manager: as long as it is open, `seat`, a connection of `session`, is in the room of
         that, which it yields.
 
         Args:
             seat: the connection.
             session: its own.
-            code: asked at the end: with which code the connection has closed, or is about to.
+            parting: asked at the end: how the connection has closed, or is about to.
 
         Raises:
             TopicsFullError: at its start, there is no room for another room.
         """
-        return _Seated(self, session.room, seat, Connected(session.name, session.state), code)
+        return _Seated(self, session.room, seat, Connected(session.name, session.state), parting)
 
     def room(self, name: str) -> Room | None:
         """The room, None where nobody is in it."""
@@ -233,23 +239,34 @@ class Rooms:
     def _sit(self, name: str, seat: Seat, coming: Connected) -> Room:
         room = self._rooms.get(name)
         if room is None:
-            room = Room(self._hub, name, self._mode_of(name), self._counts.ask)
-            self._hub.set_tap(room.topic, self.sessions.keep)
+            room = Room(self._hub, name, self._mode_of(name), self._counts.ask, self._flushes.ask)
+            self._hub.set_tap(room.topic, partial(self._hear, room))
             self._rooms[name] = room
         self._graces.end((name, seat.member))
         room.sit(seat, coming.name, coming.state)
         return room
 
-    def _rise(self, room: Room, seat: Seat, code: int) -> None:
-        grace = self._graces.seconds
-        if not grace or not has_grace(code):
-            room.rise(seat, None)
-        else:
-            room.rise(seat, trio.current_time() + grace)
-            present = room.members.get(seat.member)
-            if present is not None and present.leaves_at is not None:
-                self._graces.begin((room.name, seat.member))
+    def _hear(self, room: Room, message: Message) -> None:
+        """Called with each message of the room before anybody gets it: its sender has been introduced."""
+        room.announcements.flush()
+        self.sessions.keep(message)
+
+    def _rise(self, room: Room, seat: Seat, parting: Parting) -> None:
+        grace = grace_of(parting, self._leave_grace)
+        room.rise(seat, trio.current_time() + grace if grace else None)
+        present = room.members.get(seat.member)
+        if present is not None and present.leaves_at is not None:
+            self._graces.begin((room.name, seat.member), present.leaves_at)
         self._close_empty(room)
+
+    def _on_forgotten(self, session: Session) -> None:
+        """Nobody can come back as this member any more."""
+        room = self._rooms.get(session.room)
+        present = room.members.get(session.member) if room else None
+        if room is not None and present is not None and present.leaves_at is not None:
+            self._graces.end((room.name, session.member))
+            room.happen(session.member, TimePassed(present.leaves_at))
+            self._close_empty(room)
 
     def _on_grace_over(self, who: tuple[str, str]) -> None:
         name, member = who
@@ -260,21 +277,24 @@ class Rooms:
     def _close_empty(self, room: Room) -> None:
         if not room.members:
             del self._rooms[room.name]
+            # There may be listeners who are no members.
+            room.announcements.flush()
+            self._flushes.drop(room.announcements)
             self._counts.drop(room)
             self._hub.set_tap(room.topic, None)
 
 
 class _Seated:
-    __slots__ = ("_code", "_coming", "_name", "_room", "_rooms", "_seat")
+    __slots__ = ("_coming", "_name", "_parting", "_room", "_rooms", "_seat")
 
     def __init__(
-        self, rooms: Rooms, name: str, seat: Seat, coming: Connected, code: Callable[[], int]
+        self, rooms: Rooms, name: str, seat: Seat, coming: Connected, parting: Callable[[], Parting]
     ) -> None:
         self._rooms = rooms
         self._name = name
         self._seat = seat
         self._coming = coming
-        self._code = code
+        self._parting = parting
         self._room: Room | None = None
 
     def __enter__(self) -> Room:
@@ -283,7 +303,7 @@ class _Seated:
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._room is not None
-        self._rooms._rise(self._room, self._seat, self._code())
+        self._rooms._rise(self._room, self._seat, self._parting())
 
 
 __all__ = [

@@ -104,6 +104,8 @@ class Sessions:
         self._by_member: dict[str, Session] = {}
         # In the order in which they became idle, which is the order in which they expire.
         self._idle: dict[str, Session] = {}
+        self.on_forgotten: Callable[[Session], object] = _do_nothing
+        """Called with each session that is not kept any longer; it must neither wait nor raise."""
         self.size = 0
         """Bytes that idle sessions and all refs are reckoned at."""
 
@@ -181,6 +183,7 @@ class Sessions:
         session = self._idle.pop(secret)
         del self._by_secret[secret], self._by_member[session.member]
         self.size -= SESSION_BYTES + REF_BYTES * len(session.said)
+        self.on_forgotten(session)
 
 
 class _Use:
@@ -200,6 +203,10 @@ class _Use:
     def __exit__(self, *exc_info: object) -> None:
         assert self._session is not None
         self._sessions._release(self._session)
+
+
+def _do_nothing(_: Session) -> None:
+    pass
 
 
 def digest_of(data: str) -> bytes:

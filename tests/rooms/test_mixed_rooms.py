@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from server.lifecycle import CloseReason
@@ -67,6 +68,7 @@ async def test_a_bad_frame_in_messagepack_is_an_error_and_ten_of_them_the_end(
 async def test_a_message_is_encoded_once_for_each_kind(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         guests = [await house.join(protocol=protocol) for protocol in (JSON_PROTOCOL, MSGPACK_PROTOCOL) * 10]
+        await trio.sleep(1)
         for guest in guests:
             guest.peer.skip()
         await guests[0].say("hello")

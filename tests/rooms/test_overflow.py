@@ -109,6 +109,8 @@ async def test_notices_alone_are_bounded_too(overflow: Overflow, autojump_clock:
         slow.peer.stall()
         for _ in range(2 * CAPACITY):
             await house.join()
+            # Longer than what happens is told together.
+            await trio.sleep(0.1)
         slow.peer.resume()
         _, close = await hear_to_the_end(slow.peer)
         assert close == Close(4413, "slow_consumer")

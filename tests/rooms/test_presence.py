@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from server.lifecycle import CloseReason
 from server.rooms import PROTOCOLS, PresenceMode, Protocol
+from server.rooms.announcements import TOGETHER_SECONDS
 from tests.support.house import Guest, House, hear, hear_until, open_house
 
 Leave = Callable[[House, Guest], Awaitable[None]]
@@ -101,7 +102,7 @@ async def test_left_is_told_after_the_grace_that_the_close_code_gives(
         started = trio.current_time()
         await leave(house, goes)
         assert await stays.hear() == {"type": "left", "member": goes.id}
-        assert trio.current_time() == pytest.approx(started + grace)
+        assert trio.current_time() == pytest.approx(started + grace, abs=2 * TOGETHER_SECONDS)
         assert house.closed == {reason: 1}
         room = house.services.rooms.room("lobby")
         assert room is not None

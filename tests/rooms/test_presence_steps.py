@@ -11,10 +11,11 @@ from server.rooms.presence import (
     Connected,
     Disconnected,
     Event,
+    Parting,
     Present,
     Replaced,
     TimePassed,
-    has_grace,
+    grace_of,
     step,
 )
 
@@ -85,9 +86,12 @@ def test_only_the_last_of_several_connections_counts(count: int, grace: float | 
 
 @pytest.mark.parametrize("code", [1001, 1005, 1006, 1011, 1012, 1013, 4401, 4413, 4429])
 def test_who_is_to_come_back_has_a_grace(code: int) -> None:
-    assert has_grace(code)
+    assert grace_of(Parting(code), 10.0) == 10
+    assert grace_of(Parting(code, overdue=4.0), 10.0) == 6
+    assert grace_of(Parting(code, overdue=11.0), 10.0) == 0
+    assert grace_of(Parting(code), 0.0) == 0
 
 
 @pytest.mark.parametrize("code", [1000, 1002, 1003, 1007, 1008, 1009, 3000, 4000, 4403, 4408])
 def test_who_ended_or_is_not_to_come_back_has_none(code: int) -> None:
-    assert not has_grace(code)
+    assert grace_of(Parting(code), 10.0) == 0

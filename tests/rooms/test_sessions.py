@@ -161,6 +161,7 @@ async def test_who_comes_and_goes_during_a_replay_is_told_of(autojump_clock: Moc
         await ann.say("hello")
         await ann.hear()
         await ann.peer.close(1000)
+        await trio.sleep(1)
         heard: list[Json] = []
         while not heard or heard[-1].get("data") != "hello":
             heard.append(await late.hear())
@@ -217,6 +218,20 @@ async def test_the_session_that_was_idle_longest_makes_room(autojump_clock: Mock
             await guest.ended.wait()
         resumed = [(await come_back(house, guest)).welcome["resumed"] for guest in guests]
         assert resumed == [False, True, True, True]
+
+
+async def test_a_member_that_cannot_come_back_has_no_grace(autojump_clock: MockClock) -> None:
+    async with open_house(sessions=SessionLimits(idle=2)) as house:
+        stays = await house.join()
+        guests = [await house.join(f"{number}") for number in range(4)]
+        for guest in guests:
+            guest.peer.vanish()
+            await guest.ended.wait()
+        room = house.services.rooms.room("lobby")
+        assert room is not None
+        assert list(room.members) == [stays.id, guests[2].id, guests[3].id]
+        left = [(await hear_until(stays.peer, "left"))["member"] for _ in range(4)]
+        assert left == [guest.id for guest in guests]
 
 
 async def test_bytes_of_sessions_are_bounded_and_given_back(autojump_clock: MockClock) -> None:
