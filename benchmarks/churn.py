@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--rooms", 1, "rooms that they are spread over; above 1 only of Sluiceway")
     add_number(parser, "--rate", 20, "messages a second, over all rooms")
     add_number(parser, "--churn", 100, "members a second that leave, and as many that come")
-    add_number(parser, "--seconds", 20, "for how long")
+    add_number(parser, "--seconds", 30, "for how long")
     add_number(parser, "--rounds", 1, "runs of each candidate")
 
 
