@@ -46,8 +46,13 @@ def chromium() -> Iterator[Browser]:
     # A module and no longer: Playwright's sync interface keeps an event loop in this thread, which the Trio
     # tests of other modules should not meet.
     with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=_find_chromium(playwright), args=QUIET) as browser:
+        with launched_chromium(playwright) as browser:
             yield browser
+
+
+def launched_chromium(playwright: Playwright) -> Browser:
+    """A Chromium, to be closed with `with`; skips the test where there is none."""
+    return playwright.chromium.launch(executable_path=_find_chromium(playwright), args=QUIET)
 
 
 @pytest.fixture
