@@ -4,11 +4,12 @@
    MARKER occurred in what arrived. It parses nothing else, so that what is measured is the server. A marker may be
    cut anywhere by the reads: each connection keeps how far into the marker it is.
 
-   load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] HOST PORT PATH
+   load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] [-d PLACES] HOST PORT PATH
 
      -w   members by WebSocket in place of event streams; their pings are answered
      -l   the marker is followed by the time at which it was sent: keep how long each event was under way
      -s   stalled: read the head of the answer, and nothing after it
+     -d   divided: to PATH a dash is added, and a number below PLACES, by turns
 
    Says on stdout, one JSON object a line: "opened" when every connection has its head, and then one answer for each
    command on stdin:
@@ -48,8 +49,8 @@ struct connection {
 };
 
 static struct sockaddr_in server;
-static char request[2048];
-static size_t request_length;
+static const char *host, *port, *path;
+static int places; /* with -d */
 static const char *wanted_status = "HTTP/1.1 200";
 static bool websocket, stalled;
 static void (*stamped)(uint64_t); /* with -l, who takes the stamps */
@@ -117,14 +118,31 @@ static void start(struct connection *connection)
     on_their_way++;
 }
 
+static size_t write_request(char *into, size_t size, const struct connection *connection)
+{
+    char place[1024];
+    if (places)
+        snprintf(place, sizeof place, "%s-%d", path, (int)(connection - connections) % places);
+    else
+        snprintf(place, sizeof place, "%s", path);
+    if (websocket)
+        return upgrade_request(into, size, host, port, place);
+    return (size_t)snprintf(into, size, "GET %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: text/event-stream\r\n\r\n", place,
+                            host, port);
+}
+
 static void send_request(struct connection *connection)
 {
+    char request[2048];
+    size_t length = write_request(request, sizeof request, connection);
+    if (length >= sizeof request)
+        die("load_client: bad arguments");
     int error = 0;
     socklen_t size = sizeof error;
     getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error)
         die("connect: %s", strerror(error));
-    if (send(connection->fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length)
+    if (send(connection->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length)
         die("a request could not be sent");
     struct epoll_event interest = {.events = EPOLLIN, .data.ptr = connection};
     epoll_ctl(poller, EPOLL_CTL_MOD, connection->fd, &interest);
@@ -291,10 +309,10 @@ static void raise_descriptor_limit(void)
 
 int main(int count, char **arguments)
 {
-    static const char usage[] = "usage: load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] HOST PORT PATH";
+    static const char usage[] = "usage: load_client -n COUNT -m MARKER -b BURST [-w] [-l] [-s] [-d PLACES] HOST PORT PATH";
     int burst = 0, option;
     const char *text = "";
-    while ((option = getopt(count, arguments, "n:m:b:wls")) != -1) {
+    while ((option = getopt(count, arguments, "n:m:b:wlsd:")) != -1) {
         switch (option) {
         case 'n': wanted = atoi(optarg); break;
         case 'm': text = optarg; break;
@@ -302,22 +320,18 @@ int main(int count, char **arguments)
         case 'w': websocket = true; break;
         case 'l': stamped = keep_latency; break;
         case 's': stalled = true; break;
+        case 'd': places = atoi(optarg); break;
         default: die("%s", usage);
         }
     }
     if (count - optind != 3 || wanted < 1 || burst < 1)
         die("%s", usage);
-    const char *host = arguments[optind], *port = arguments[optind + 1], *path = arguments[optind + 2];
+    host = arguments[optind], port = arguments[optind + 1], path = arguments[optind + 2];
     server = ipv4_address(host, port);
-    if (websocket) {
+    if (websocket)
         wanted_status = "HTTP/1.1 101";
-        request_length = upgrade_request(request, sizeof request, host, port, path);
-    } else
-        request_length = (size_t)snprintf(request, sizeof request,
-                                          "GET %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: text/event-stream\r\n\r\n",
-                                          path, host, port);
     connections = calloc((size_t)wanted, sizeof *connections);
-    if (!connections || request_length >= sizeof request)
+    if (!connections)
         die("load_client: bad arguments");
     setlinebuf(stdout);
     raise_descriptor_limit();

@@ -34,7 +34,7 @@ from .hub import (
 )
 from .lifecycle import CloseReason, Registry, RequestHead
 from .observability import StatsSource, configure, log_request, log_stream_end
-from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
+from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices, SessionLimits, Sessions
 from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -156,17 +156,27 @@ async def open_application(
     keys = IdempotencyKeys(
         IdempotencyLimits(settings.idempotency_seconds, settings.idempotency_keys, settings.idempotency_bytes)
     )
-    stats = StatsSource(registry, hub, settings.memory_ceiling().total, lambda: keys.size)
+    sessions = Sessions(
+        SessionLimits(
+            settings.session_seconds, settings.idle_sessions, settings.session_refs, settings.session_bytes
+        )
+    )
+    ceiling = settings.memory_ceiling().total
+    stats = StatsSource(registry, hub, ceiling, lambda: keys.size + sessions.size)
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
-    rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
+    members = Rooms(
+        hub, sessions, lambda room: PresenceMode(settings.room_rule(room).presence), settings.leave_grace
+    )
+    rooms = RoomServices(hub, registry, members, Pings(), gate)
     app = _create_app(events, rooms, settings.max_body, keys, rules, stats, rooms_url)
     async with trio.open_nursery() as background:
         background.start_soon(heartbeats.run)
         background.start_soon(rooms.pings.run)
+        background.start_soon(members.run)
         background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
         background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
         yield Application(settings, app, events, rooms, rules)
@@ -213,9 +223,10 @@ def _create_app(
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events))
-    app.register_blueprint(events_blueprint(events, offered_codings()))
+    codings = offered_codings()
+    app.register_blueprint(events_blueprint(events, codings))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
-    app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
+    app.register_blueprint(rooms_blueprint(rooms, events, codings, keys, max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app

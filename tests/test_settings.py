@@ -316,13 +316,14 @@ def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
 
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    connections, encoders, history, idempotency = ceiling.components
+    connections, encoders, history, idempotency, sessions = ceiling.components
     assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
     # Each connection may be compressed, with the coding that takes most: br, which the tests need installed.
     assert encoders == Component("encoders", 10, 448 * KIB)
     assert history == Component("history", 3, 8 * MIB)
     assert idempotency == Component("idempotency", 1, 64 * MIB)
-    assert ceiling.total == connections.total + encoders.total + history.total + idempotency.total
+    assert sessions == Component("sessions", 1, 256 * MIB)
+    assert ceiling.total == sum(component.total for component in ceiling.components)
 
 
 def test_a_connection_holds_a_body_or_a_subscription_whichever_may_be_larger() -> None:
@@ -356,7 +357,8 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "  encoders     10000 x 448 KiB = 4.27 GiB (4587520000 bytes)\n"
             "  history      10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
             "  idempotency  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
-            "  total        122 GiB (131139108864 bytes)"
+            "  sessions     1 x 256 MiB = 256 MiB (268435456 bytes)\n"
+            "  total        122 GiB (131407544320 bytes)"
         )
     )
 

@@ -24,6 +24,9 @@ RUNS = {
     "idle": ["idle", FEW, "--members=12", ONCE],
     "departure": ["departure", FEW, "--repeats=1"],
 }
+ALONE = {
+    "churn": ["churn", "--members=12", "--many=20", "--rooms=4", "--changes=10", "--seconds=1"],
+}
 BATCHED = {
     "fanout": ["fanout", "--batch=8", FEW, ONCE, "--messages=64"],
     "publish": ["publish", ONCE, "--messages=20", "--batches=3", "--batch=8"],
@@ -49,6 +52,14 @@ def test_it_compares_with_the_ceiling(name: str, tmp_path: Path) -> None:
     table = run([*RUNS[name], "--only=sluiceway", "--only=ceiling"], tmp_path)
     assert "| Sluiceway | " in table
     assert "| C, epoll" in table
+    assert "missing" not in table
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_it_prints_a_figure(name: str, tmp_path: Path) -> None:
+    table = run(ALONE[name], tmp_path)
+    assert "| 12 in one room | " in table
+    assert "| 20 in 4 rooms | " in table
     assert "missing" not in table
 
 
