@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from . import room_faults  # noqa: F401 - its faults are among the names
 from .faults import broken, names
 from .play import simulate
 from .truth import SimulationError
