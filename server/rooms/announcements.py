@@ -2,8 +2,8 @@
 
 Each that comes or goes is a frame to every other member: a hundred a second in a room of a thousand are a
 hundred thousand writes.  So what happens within a moment after something was told waits for the end of that
-moment, and leaves as one write, in which each is still a frame of its own.  Order stays: what waits is told
-before any message and any signal, and a connection is told of nothing that its welcome has had.
+moment, and leaves as one write, in which each is still a frame of its own.  Order stays among all that is
+told; whoever speaks has been introduced; and a connection is told of nothing that its welcome has had.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import trio
 from ..hub import Hub, Notice, Subscription
 from .forms import Together
 
-TOGETHER_SECONDS = 0.05
+TOGETHER_SECONDS = 0.1
 """How long a moment is."""
 MOST_TOGETHER = 100
 """Frames that wait at most."""
 
 
 class _Waiting(NamedTuple):
+    member: str | None
     notice: Notice
     but: Collection[Subscription]
 
@@ -54,14 +55,21 @@ class Announcements:
         self._arriving.pop(subscription, None)
         self._since.pop(subscription, None)
 
-    def tell(self, notice: Notice, but: Collection[Subscription] = ()) -> None:
-        """Tell `notice` to every connection apart from `but`, now or in a moment.  Never waits."""
-        self._waiting.append(_Waiting(notice, but))
+    def tell(self, member: str | None, notice: Notice, but: Collection[Subscription] = ()) -> None:
+        """Tell `notice`, which is about `member`, to every connection apart from `but`, now or in a moment.
+        Never waits.
+        """
+        self._waiting.append(_Waiting(member, notice, but))
         is_first = trio.current_time() >= self._told_at + TOGETHER_SECONDS
         if is_first or len(self._waiting) >= MOST_TOGETHER:
             self.flush()
         else:
             self._flush_later(self)
+
+    def introduce(self, member: str | None) -> None:
+        """See to it that all that happened to `member` has been told.  Never waits."""
+        if any(each.member == member for each in self._waiting):
+            self.flush()
 
     def flush(self) -> None:
         """Tell what waits.  Never waits."""
@@ -74,7 +82,7 @@ class Announcements:
         self._tell_all(_together([each.notice for each in waiting]), apart)
         for subscription in apart:
             concerned = [
-                notice for notice, but in waiting[since.get(subscription, 0) :] if subscription not in but
+                each.notice for each in waiting[since.get(subscription, 0) :] if subscription not in each.but
             ]
             if concerned:
                 subscription.tell(_together(concerned))

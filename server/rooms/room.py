@@ -42,6 +42,10 @@ COUNT_SECONDS = 1.0
 """A room that tells how many there are does so once in this time at most."""
 
 
+Told = Joined | Left | MemberState | Count
+"""What members are told of each other."""
+
+
 @dataclass(eq=False, slots=True)
 class Seat:
     """One connection of `member`, and how to reach it."""
@@ -77,8 +81,9 @@ class Room:
     def sit(self, seat: Seat, name: str, state: bytes) -> None:
         """A connection has come.  The others are told where it is its member's first one."""
         self._seats.setdefault(seat.member, []).append(seat)
-        self.happen(seat.member, Connected(name, state))
+        # What waits to be told, its welcome has; and telling of it may bring all that forward.
         self.announcements.begin(seat.subscription)
+        self.happen(seat.member, Connected(name, state))
 
     def rise(self, seat: Seat, grace_ends: float | None) -> None:
         """A connection is gone; its member may come back until `grace_ends`, None for no grace."""
@@ -114,8 +119,7 @@ class Room:
 
         Who is not there, or still catches up, does not get it.
         """
-        # Whoever signals has been introduced.
-        self.announcements.flush()
+        self.announcements.introduce(member)
         signal = Signal(member, data)
         notice = Notice(signal, OVERHEAD + 2 * len(bytes(data)), droppable=True)
         if to is None:
@@ -125,10 +129,11 @@ class Room:
             if not seat.subscription.is_catching_up:
                 seat.subscription.tell(notice)
 
-    def announce(self, frame: ServerFrame, but: Collection[Subscription] = ()) -> None:
+    def announce(self, frame: Told, but: Collection[Subscription] = ()) -> None:
         """Send `frame` to every connection apart from `but`, at once or in a moment.  Never waits."""
+        member = None if isinstance(frame, Count) else frame.member
         size = len(bytes(frame.state)) if isinstance(frame, Joined | MemberState) else 0
-        self.announcements.tell(Notice(frame, OVERHEAD + 2 * size), but)
+        self.announcements.tell(member, Notice(frame, OVERHEAD + 2 * size), but)
 
     def announce_count(self) -> None:
         """Tell everybody how many there are."""
@@ -153,7 +158,7 @@ class Room:
         return MemberInfo(member, present.name, msgspec.Raw(present.state))
 
 
-def _told(member: str, present: Present | None, change: Change) -> ServerFrame:
+def _told(member: str, present: Present | None, change: Change) -> Told:
     if present is None:
         return Left(member)
     if change is Change.JOINED:
@@ -247,8 +252,9 @@ class Rooms:
         return room
 
     def _hear(self, room: Room, message: Message) -> None:
-        """Called with each message of the room before anybody gets it: its sender has been introduced."""
-        room.announcements.flush()
+        """Called with each message of the room before anybody gets it."""
+        if message.origin is not None and message.origin.sender is not None:
+            room.announcements.introduce(message.origin.sender)
         self.sessions.keep(message)
 
     def _rise(self, room: Room, seat: Seat, parting: Parting) -> None:

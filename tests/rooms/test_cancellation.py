@@ -125,6 +125,8 @@ async def test_a_member_cancelled_at_any_step_has_left_and_nobody_noticed_more(
 
 async def check_undisturbed(other: Guest, step: int) -> None:
     """The other member hears whole stays of the cancelled one, and then itself."""
+    # All that is told of presence is told by then.
+    await trio.sleep(1)
     await other.say(f"step {step}")
     here: set[str] = set()
     while True:

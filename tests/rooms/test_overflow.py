@@ -60,8 +60,8 @@ async def test_latest_keeps_the_newest_message_and_every_ack(autojump_clock: Moc
         heard = await hear_all(slow)
         assert "gap" not in {frame["type"] for frame in heard}
         assert [frame["ref"] for frame in heard if frame["type"] == "ack"] == ["r"]
-        assert heard[-2]["data"] == 29
-        assert heard[-1]["name"] == "late"
+        assert [frame["data"] for frame in heard if frame["type"] == "message"][-1] == 29
+        assert "late" in [frame["name"] for frame in heard if frame["type"] == "joined"]
         assert not house.closed
 
 

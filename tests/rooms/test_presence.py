@@ -155,8 +155,9 @@ async def test_a_state_is_replaced_as_a_whole_and_told_to_the_others(autojump_cl
             "second": {},
             "late": {},
         }
+        assert (await ann.hear())["type"] == "joined"
         await bob.say("hello")
-        assert [(await ann.hear())["type"] for _ in range(2)] == ["joined", "message"]
+        assert (await ann.hear())["type"] == "message"
 
 
 async def test_a_state_that_is_the_same_is_no_news(autojump_clock: MockClock) -> None:
