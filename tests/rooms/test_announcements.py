@@ -69,6 +69,21 @@ async def test_who_speaks_or_signals_has_been_introduced(autojump_clock: MockClo
             assert trio.current_time() == started
 
 
+async def test_who_comes_when_what_waits_is_due_is_told_nothing_of_it(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.join()
+        first, second = await house.join_two()
+        await trio.sleep(1)
+        for guest, pause in ((first, 0.8), (second, 0.4)):
+            await guest.peer.close(1000)
+            await guest.ended.wait()
+            await trio.sleep(pause * TOGETHER_SECONDS)
+        # The second leave waits for its moment to be over; the next to come brings it forward.
+        comes = await house.join()
+        await comes.say("hello")
+        assert (await comes.hear())["type"] == "message"
+
+
 @dataclass
 class Listener:
     """A connection, and what it must make of what it is told."""

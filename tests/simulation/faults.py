@@ -19,10 +19,8 @@ from server.hub.lane import Lane
 from server.hub.message import Flush
 from server.hub.topic import Topic
 from server.lifecycle.registry import OpenStream
-from server.rooms.room import Room
 from server.transport import DrainGate, OrderedStream, Sent
 from server.transport.sockets import TcpStream
-from server.wire.room_frames import Left
 
 Patch = pytest.MonkeyPatch
 Fault = Callable[[Patch], None]
@@ -242,35 +240,3 @@ def a_draining_server_says_nothing(patch: Patch) -> None:
 def a_draining_server_takes_no_end(patch: Patch) -> None:
     """New streams are opened while it drains."""
     patch.setattr(DrainGate, "draining", False)
-
-
-@fault
-def a_members_leave_is_not_told(patch: Patch) -> None:
-    """It is gone from the room, and nobody hears."""
-
-    old = Room.announce
-
-    def announce(self: Room, frame: Any, but: Any = ()) -> None:
-        if not isinstance(frame, Left):
-            old(self, frame, but)
-
-    patch.setattr(Room, "announce", announce)
-
-
-@fault
-def an_ack_comes_behind_its_message(patch: Patch) -> None:
-    """The tap is called after the pass."""
-    old = Hub._deliver
-
-    def deliver(self: Hub, messages: Any) -> None:
-        taps = {name: topic.tap for name, topic in self._topics.items() if topic.tap is not None}
-        for name in taps:
-            self._topics[name].tap = None
-        old(self, messages)
-        for name, tap in taps.items():
-            self._topics[name].tap = tap
-        for message in messages:
-            if message.topic in taps:
-                taps[message.topic](message)
-
-    patch.setattr(Hub, "_deliver", deliver)
