@@ -10,7 +10,7 @@ from werkzeug.http import parse_accept_header
 
 from ..hub import After, Cursor, Earliest, Live, Rewind, Selection, Start, TopicsFullError
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import EventServices, EventStream
+from ..streams import EventServices, EventStream, head_of
 from ..wire import sse
 from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
@@ -19,7 +19,6 @@ from .requests import (
     check_name,
     coding_of,
     compression_asked,
-    head_of,
     one_of,
     queries_of,
     query_of,

@@ -15,7 +15,6 @@ from quart import Request
 
 from ..lifecycle import RequestHead
 from ..streams import PulledRequest
-from ..streams import head_of as head_of
 from ..wire import json_text
 from ..wire.content_coding import Coding, UnacceptableError, negotiate
 from ..wire.problem import ProblemError
