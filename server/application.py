@@ -62,6 +62,7 @@ from .web import (
     publishing_blueprint,
     refuse_events,
     rooms_blueprint,
+    text_blueprint,
     topics_blueprint,
     websocket_door,
 )
@@ -233,6 +234,7 @@ def _create_app(
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events))
     app.register_blueprint(events_blueprint(events, offered_codings()))
+    app.register_blueprint(text_blueprint(events))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(operations_blueprint(events.gate, stats))

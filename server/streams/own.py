@@ -73,8 +73,9 @@ def stream_bytes(
         TypeError: `write` is no async function.
         RuntimeError: not called by a route of an app of this server.
     """
-    head = _head("stream_bytes", write, on_error)
-    own = OwnStream(_services(), head.without_headers(), "file", write, ByteWriter, on_error, length)
+    _check("stream_bytes", write, on_error)
+    head = asked_for("stream_bytes")
+    own = OwnStream(current_services(), head.without_headers(), "file", write, ByteWriter, on_error, length)
     response = Response(StreamBody(own.run), headers=STREAM_HEADERS, content_type=content_type)
     if length is not None:
         response.content_length = length
@@ -83,8 +84,9 @@ def stream_bytes(
 
 def stream_text(write: Write[TextWriter], on_error: OnError[TextWriter] | None = None) -> Response:
     """An answer of plain text in UTF-8, as `write` writes it.  As `stream_bytes`, otherwise."""
-    head = _head("stream_text", write, on_error)
-    own = OwnStream(_services(), head.without_headers(), "text", write, TextWriter, on_error)
+    _check("stream_text", write, on_error)
+    head = asked_for("stream_text")
+    own = OwnStream(current_services(), head.without_headers(), "text", write, TextWriter, on_error)
     return Response(StreamBody(own.run), headers=STREAM_HEADERS, content_type="text/plain; charset=utf-8")
 
 
@@ -94,8 +96,9 @@ def stream_events(write: Write[EventWriter], on_error: OnError[EventWriter] | No
     A comment is sent after each heartbeat interval in which `write` was silent.  When the server stops,
     `write` is cancelled, and `event: closing` is the last one.  As `stream_bytes`, otherwise.
     """
-    head = _head("stream_events", write, on_error, refuse=False)
-    services = _services()
+    _check("stream_events", write, on_error)
+    head = asked_for("stream_events", refuse=False)
+    services = current_services()
     if services.gate.draining:
         if not head.accepts_event_stream:
             _refuse_draining(services)
@@ -112,7 +115,7 @@ def current_hub() -> Hub:
     Raises:
         RuntimeError: there is no app of this server.
     """
-    return _services().hub
+    return current_services().hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,13 +244,16 @@ def _is_about_the_connection(error: BaseException) -> bool:
     return isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError | trio.Cancelled)
 
 
-def _head(name: str, write: object, on_error: object, *, refuse: bool = True) -> RequestHead:
-    _check_function(name, write)
-    if on_error is not None:
-        _check_function(f"the error handler of {name}", on_error)
+def asked_for(name: str, *, refuse: bool = True) -> RequestHead:
+    """The head of the request that the helper `name` is to answer.
+
+    Raises:
+        ProblemError: `server_draining`, unless `refuse` is false.
+        RuntimeError: there is no request, or no app of this server.
+    """
     if not has_request_context():
         raise RuntimeError(f"{name} is called by a route, while it answers a request")
-    services = _services()
+    services = current_services()
     if refuse and services.gate.draining:
         _refuse_draining(services)
     return head_of(request)
@@ -258,7 +264,12 @@ def _refuse_draining(services: EventServices) -> NoReturn:
     raise ProblemError("server_draining", "The server is shutting down.", Retry_After=str(seconds))
 
 
-def _services() -> EventServices:
+def current_services() -> EventServices:
+    """The services of the app under way.
+
+    Raises:
+        RuntimeError: there is no app of this server.
+    """
     services = current_app.extensions.get(EXTENSION) if current_app else None
     if not isinstance(services, EventServices):
         raise RuntimeError(
@@ -266,6 +277,12 @@ def _services() -> EventServices:
             "server.asgi_app or open_application, which make the app"
         )
     return services
+
+
+def _check(name: str, write: object, on_error: object) -> None:
+    _check_function(name, write)
+    if on_error is not None:
+        _check_function(f"the error handler of {name}", on_error)
 
 
 def _check_function(name: str, function: object) -> None:
