@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import cast
 
 import trio
+from quart import Blueprint
 from quart_trio import QuartTrio
 
 from .hub import (
     Draft,
+    Feed,
     HistoryLimits,
     Hub,
     HubLimits,
@@ -31,6 +33,7 @@ from .hub import (
     Overflow,
     ReplayLimits,
     TopicRules,
+    run_feed,
     run_ticking_feed,
 )
 from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory
@@ -47,7 +50,7 @@ from .rooms.documents import (
 )
 from .security import OriginRules, cors_headers
 from .settings import Settings
-from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
+from .streams import EXTENSION, EventServices, Heartbeats, PulledRequest, StreamingConnection
 from .transport import (
     AsgiApp,
     AsgiMessage,
@@ -70,6 +73,7 @@ from .web import (
     publishing_blueprint,
     refuse_events,
     rooms_blueprint,
+    text_blueprint,
     topics_blueprint,
     websocket_door,
 )
@@ -92,6 +96,17 @@ class App(QuartTrio):
 
     asgi_http_class = StreamingConnection
     request_class = PulledRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What somebody who embeds the server adds to it: routes of their own, and feeds."""
+
+    blueprints: Sequence[Blueprint] = ()
+    feeds: Sequence[Feed] = ()
+
+
+NOTHING = Extension()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +170,12 @@ async def open_application(
     rooms_url: str | None = None,
     *,
     hub: Hub | None = None,
+    extension: Extension = NOTHING,
 ) -> AsyncIterator[Application]:
     """Open what the server holds: hub, registry, heartbeats and feeds.
 
     `binds` are the addresses it is reached at, `rooms_url` is where rooms are, None where that is the same,
-    `hub` takes the place of the one that the settings describe.
+    `hub` takes the place of the one that the settings describe, `extension` is added to what there is.
 
     Leaving the block cancels the background tasks.  One that fails takes the block down with it: a server
     without its heartbeat is not to go on.
@@ -186,7 +202,9 @@ async def open_application(
         directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
         documents = _open_documents(settings, hub, directory, stack)
         editing = EditingServices(hub, registry, documents, rooms.pings, gate) if documents else None
-        app = _create_app(events, rooms, documents, settings.max_body, keys, rules, stats, rooms_url)
+        app = _create_app(
+            events, rooms, documents, settings.max_body, keys, rules, stats, rooms_url, extension
+        )
         async with trio.open_nursery() as background:
             background.start_soon(heartbeats.run)
             background.start_soon(rooms.pings.run)
@@ -194,6 +212,8 @@ async def open_application(
                 background.start_soon(documents.run)
             background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
             background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
+            for feed in extension.feeds:
+                background.start_soon(run_feed, hub, feed)
             yield Application(settings, app, events, rooms, editing, rules)
             background.cancel_scope.cancel()
 
@@ -247,8 +267,10 @@ def _create_app(
     rules: OriginRules,
     stats: StatsSource,
     rooms_url: str | None,
+    extension: Extension,
 ) -> App:
     app = App("sluiceway", static_folder=None)
+    app.extensions[EXTENSION] = events
     app.config.update(
         MAX_CONTENT_LENGTH=max_body,
         BODY_TIMEOUT=None,
@@ -260,11 +282,14 @@ def _create_app(
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events))
     app.register_blueprint(events_blueprint(events, offered_codings()))
+    app.register_blueprint(text_blueprint(events))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(documents_blueprint(documents))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
+    for blueprint in extension.blueprints:
+        app.register_blueprint(blueprint)
     return app
 
 
@@ -276,10 +301,12 @@ def _stats_draft(stats: StatsSource) -> Draft:
     return Draft("stats", json_text.encode(stats.collect()))
 
 
-async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> None:
+async def serve(
+    settings: Settings, on_ready: Callable[[list[str]], object], extension: Extension = NOTHING
+) -> None:
     """Serve until the drain that SIGTERM or SIGINT begins is over; a second signal ends the process at once.
 
-    `on_ready` is given the URLs once all listeners accept.
+    `on_ready` is given the URLs once all listeners accept, `extension` is what is added to the server.
 
     Raises:
         OSError: an address cannot be bound, or a certificate not be read.
@@ -289,7 +316,10 @@ async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> 
     addresses = [(address.host, address.port) for address in settings.bind]
     with open_listeners(addresses) as listeners:
         binds = [_bound(host, listener) for (host, _), listener in zip(addresses, listeners, strict=True)]
-        async with open_application(settings, binds) as application, trio.open_nursery() as nursery:
+        async with (
+            open_application(settings, binds, extension=extension) as application,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(_drain_on_signals, application.gate)
             server = application.server()
             await nursery.start(server.run, listeners, tls)
@@ -335,14 +365,16 @@ async def _drain_on_signals(gate: DrainGate) -> None:
             gate.close()
 
 
-async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+async def serve_asgi(
+    scope: AsgiMessage, receive: Receive, send: Send, extension: Extension = NOTHING
+) -> None:
     """The application under a stock ASGI server: built from the environment when its lifespan starts.
 
     It is kept in the lifespan's state, which the server hands to every request; nothing is kept in this
     module.
     """
     if scope["type"] == "lifespan":
-        await _live_under_asgi(scope, receive, send)
+        await _live_under_asgi(scope, receive, send, extension)
     elif scope["type"] == "http":
         application: Application = scope["state"]["sluiceway.application"]
         # Which addresses the other server listens at is only seen here.
@@ -355,7 +387,7 @@ async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1008})
 
 
-async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send, extension: Extension) -> None:
     await receive()
     with ExitStack() as stack:
         try:
@@ -375,7 +407,7 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> 
         reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
         rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
         async with (
-            open_application(settings, rooms_url=rooms_url) as application,
+            open_application(settings, rooms_url=rooms_url, extension=extension) as application,
             trio.open_nursery() as nursery,
         ):
             # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.

@@ -3,7 +3,7 @@
 from .broker import Excerpt, ReplayLimits, TopicsFullError
 from .brokers.memory import MemoryBroker
 from .cursor import Cursor
-from .feeds import run_ticking_feed
+from .feeds import Feed, Publish, run_feed, run_ticking_feed
 from .history import HistoryLimits
 from .hub import BatchTooLargeError, Hub, HubLimits, MessageTooLargeError, TopicInfo
 from .message import Burst, Draft, Flush, Form, Gap, Heartbeat, Item, Message, Notice, Origin, joined
@@ -20,6 +20,7 @@ __all__ = [
     "Draft",
     "Earliest",
     "Excerpt",
+    "Feed",
     "Flush",
     "Form",
     "Gap",
@@ -35,6 +36,7 @@ __all__ = [
     "Notice",
     "Origin",
     "Overflow",
+    "Publish",
     "ReplayLimits",
     "Rewind",
     "RulesOf",
@@ -45,6 +47,7 @@ __all__ = [
     "TopicRules",
     "TopicsFullError",
     "joined",
+    "run_feed",
     "run_ticking_feed",
     "same_rules",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Callable
 
 import trio
@@ -155,6 +156,12 @@ class TcpStream(trio.abc.HalfCloseableStream):
             return
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
+
+    def reset(self) -> None:
+        """Close the socket so that the peer sees a reset, and what it has not been sent is lost."""
+        if self._sock.fileno() != -1:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     async def _wait(self, wait: Callable[[socket.socket], object]) -> None:
         if self._sock.fileno() == -1:

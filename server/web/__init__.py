@@ -10,6 +10,7 @@ from .operations import operations_blueprint
 from .pages import pages_blueprint
 from .publishing import publishing_blueprint
 from .rooms import rooms_blueprint
+from .text import text_blueprint
 from .topics import topics_blueprint
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "publishing_blueprint",
     "refuse_events",
     "rooms_blueprint",
+    "text_blueprint",
     "topics_blueprint",
     "websocket_door",
 ]

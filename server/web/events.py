@@ -8,9 +8,9 @@ from quart import Blueprint, Response, request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from ..hub import After, Cursor, Earliest, Live, Rewind, Selection, Start, TopicsFullError
+from ..hub import Selection, TopicsFullError
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import EventServices, EventStream
+from ..streams import EventServices, EventStream, head_of
 from ..wire import sse
 from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
@@ -19,12 +19,11 @@ from .requests import (
     check_name,
     coding_of,
     compression_asked,
-    head_of,
     one_of,
     queries_of,
     query_of,
-    whole_number,
 )
+from .starts import start_of
 
 MAX_ENTRIES = 64
 """Topics and patterns that one connection may ask for."""
@@ -64,7 +63,7 @@ def _open(
     envelope: bool,
 ) -> Response:
     visible_heartbeat = one_of(query, "heartbeat", ("comment", "event")) == "event"
-    start = _start(head, query)
+    start = start_of(head, query)
     hub = services.hub
     compress = compression_asked(query, default=any(hub.rules(name).compress for name in selection.names))
     coding = coding_of(head, codings) if compress else None
@@ -96,18 +95,6 @@ def _selection(entries: Sequence[str]) -> Selection:
         if name or not entry:
             check_name(name)
     return Selection.of(entries)
-
-
-def _start(head: RequestHead, query: dict[str, str]) -> Start:
-    """Where the stream begins.  The header wins: EventSource moves it, while the URL stays as it was."""
-    rewind = whole_number(query, "rewind", 0, least=0, most=1_000_000)
-    text = head.header("last-event-id") or query.get("last_event_id") or ""
-    if text == "earliest":
-        return Earliest()
-    if text:
-        # An id that is none is of an epoch that never was: the client is told of a gap, not of an error.
-        return After(Cursor.parse(text) or Cursor("", 0))
-    return Rewind(rewind) if rewind else Live()
 
 
 def _check_accepts_events(head: RequestHead) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from ..rooms import RoomInfo, RoomServices, server_draft
+from ..streams import head_of
 from ..wire.problem import ProblemError
 from .answers import Answer, json_answer, json_response, publish_or_refuse
 from .idempotency import IdempotencyKeys, agreed_key, key_of, keyed_request
@@ -17,7 +18,6 @@ from .requests import (
     check_name,
     content_type_of,
     decode_json,
-    head_of,
     query_of,
     read_body,
     whole_number,
