@@ -267,7 +267,7 @@ class Upload:
         self.size = 0
         self.committed = False
 
-    async def write(self, data: bytes | bytearray) -> None:
+    async def write(self, data: memoryview) -> None:
         """Append `data`.
 
         Raises:
@@ -293,11 +293,10 @@ class Upload:
                 self.path.unlink()
         os.close(self.descriptor)
 
-    def _write(self, data: bytes | bytearray) -> None:
-        with memoryview(data) as view:
-            written = 0
-            while written < len(view):
-                written += os.write(self.descriptor, view[written:])
+    def _write(self, data: memoryview) -> None:
+        written = 0
+        while written < len(data):
+            written += os.write(self.descriptor, data[written:])
         self.size += len(data)
         if self.size - self._flushed >= FLUSH_BYTES:
             # Said of pages that are to be written, it begins to write them, and does not wait.

@@ -69,16 +69,22 @@ async def receive_upload(
 
 
 async def _write_all(upload: Upload, body: AsyncIterable[bytes], max_size: int) -> None:
-    waiting = bytearray()
-    async for piece in body:
-        if upload.size + len(waiting) + len(piece) > max_size:
-            raise TooLargeError
-        waiting += piece
-        if len(waiting) >= WRITE_BYTES:
-            await upload.write(waiting)
-            waiting = bytearray()
-    if waiting:
-        await upload.write(waiting)
+    # One buffer for all of it: new ones of this size would be new pages each time.
+    buffer = bytearray(WRITE_BYTES)
+    with memoryview(buffer) as view:
+        filled = 0
+        async for piece in body:
+            if upload.size + filled + len(piece) > max_size:
+                raise TooLargeError
+            for start in range(0, len(piece), WRITE_BYTES):
+                part = piece[start : start + WRITE_BYTES]
+                if filled + len(part) > WRITE_BYTES:
+                    await upload.write(view[:filled])
+                    filled = 0
+                view[filled : filled + len(part)] = part
+                filled += len(part)
+        if filled:
+            await upload.write(view[:filled])
 
 
 def _give_reason(opened: OpenStream, code: str) -> None:

@@ -20,7 +20,7 @@ from .writes import ByteStream, OrderedStream
 
 WINDOW = 512 * 1024
 """Bytes that are looked for, and at most sent, before others get their turn."""
-PIECE = 128 * 1024
+PIECE = 64 * 1024
 """Bytes that are read at once where the socket cannot be given the file itself."""
 
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
@@ -50,7 +50,7 @@ async def send_file(stream: ByteStream, descriptor: int, start: int, count: int)
 async def _send_by_kernel(
     stream: OrderedStream, socket: TcpStream, descriptor: int, start: int, count: int
 ) -> None:
-    socket.expect_bulk()
+    socket.expect_file()
     end = start + count
     there = start
     while start < end:
