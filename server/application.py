@@ -23,6 +23,7 @@ import trio
 from quart import Blueprint
 from quart_trio import QuartTrio
 
+from .files import UploadServices, open_folder
 from .hub import (
     Draft,
     Feed,
@@ -36,7 +37,7 @@ from .hub import (
     run_feed,
     run_ticking_feed,
 )
-from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory
+from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory, open_temporary_directory
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
 from .rooms.documents import (
@@ -66,6 +67,7 @@ from .web import (
     IdempotencyLimits,
     documents_blueprint,
     events_blueprint,
+    files_blueprint,
     install_doors,
     install_error_handlers,
     operations_blueprint,
@@ -136,8 +138,9 @@ class Application:
         settings = self.settings
 
         def door(head: RequestHead) -> Problem | None:
-            if int(head.header("content-length") or 0) > settings.max_body:
-                return Problem("body_too_large", f"A body here may have {settings.max_body} bytes.")
+            limit = _body_limit(head, settings)
+            if int(head.header("content-length") or 0) > limit:
+                return Problem("body_too_large", f"A body here may have {limit} bytes.")
             return None
 
         def door_when_full(head: RequestHead) -> Problem | bytes:
@@ -161,6 +164,12 @@ class Application:
                 http=HttpOptions(keep_alive=settings.keep_alive),
             ),
         )
+
+
+def _body_limit(head: RequestHead, settings: Settings) -> int:
+    """The largest body that a request may announce: what is read whole, or what goes to the disk."""
+    is_upload = head.method == "PUT" and head.path.startswith("/files/")
+    return settings.max_upload if is_upload else settings.max_body
 
 
 @asynccontextmanager
@@ -202,8 +211,11 @@ async def open_application(
         directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
         documents = _open_documents(settings, hub, directory, stack)
         editing = EditingServices(hub, registry, documents, rooms.pings, gate) if documents else None
+        # What need not outlive the process is on the disk all the same where it can be large.
+        files_in = directory or stack.enter_context(open_temporary_directory())
+        uploads = UploadServices(stack.enter_context(open_folder(files_in)), registry, settings.max_upload)
         app = _create_app(
-            events, rooms, documents, settings.max_body, keys, rules, stats, rooms_url, extension
+            events, rooms, documents, uploads, settings.max_body, keys, rules, stats, rooms_url, extension
         )
         async with trio.open_nursery() as background:
             background.start_soon(heartbeats.run)
@@ -262,6 +274,7 @@ def _create_app(
     events: EventServices,
     rooms: RoomServices,
     documents: Documents | None,
+    uploads: UploadServices,
     max_body: int,
     keys: IdempotencyKeys,
     rules: OriginRules,
@@ -286,6 +299,7 @@ def _create_app(
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(documents_blueprint(documents))
+    app.register_blueprint(files_blueprint(uploads))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     for blueprint in extension.blueprints:

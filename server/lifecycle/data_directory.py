@@ -1,9 +1,13 @@
-"""The data directory: what outlives the process is in it, and one process at a time has it."""
+"""The data directory: what outlives the process is in it, and one process at a time has it.
+
+What needs a directory, and is not asked to outlive the process, has a temporary one.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,3 +35,17 @@ def open_data_directory(directory: str) -> Iterator[Path]:
         yield path
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def open_temporary_directory() -> Iterator[Path]:
+    """A directory of this process, for this user alone, removed with all that is in it when the block is
+    left.
+
+    It is where the system keeps temporary files (`TMPDIR`).  One of a process that was killed stays there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="sluiceway-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)

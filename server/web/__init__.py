@@ -4,6 +4,7 @@ from .answers import refuse_events
 from .documents import documents_blueprint
 from .doors import install_doors, install_error_handlers
 from .events import events_blueprint
+from .files import files_blueprint
 from .handshakes import websocket_door
 from .idempotency import IdempotencyKeys, IdempotencyLimits
 from .operations import operations_blueprint
@@ -18,6 +19,7 @@ __all__ = [
     "IdempotencyLimits",
     "documents_blueprint",
     "events_blueprint",
+    "files_blueprint",
     "install_doors",
     "install_error_handlers",
     "operations_blueprint",

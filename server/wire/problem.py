@@ -37,15 +37,18 @@ CODES: dict[str, Code] = {
     "topic_unknown": Code(404, "The topic has never been used"),
     "room_unknown": Code(404, "The room has never been used"),
     "document_unknown": Code(404, "The document has never been written into"),
+    "file_unknown": Code(404, "There is no such file"),
     "method_unknown": Code(405, "The method is not allowed here"),
     "form_unacceptable": Code(406, "None of the accepted types is available"),
     "head_slow": Code(408, "The request head took too long"),
     "body_slow": Code(408, "The request body took too long"),
+    "precondition_failed": Code(412, "The file is not in the state that the request is for"),
     "body_too_large": Code(413, "The body is too large"),
     "batch_too_large": Code(413, "The batch is too large"),
     "target_too_long": Code(414, "The request target is too long"),
     "type_unsupported": Code(415, "The type of the body is not supported"),
     "encoding_unsupported": Code(415, "A content encoding of the body is not supported"),
+    "range_unsatisfiable": Code(416, "No part of the range is there"),
     "host_foreign": Code(421, "The host is not served here"),
     "body_invalid": Code(422, "The body is well-formed and not valid"),
     "idempotency_key_reused": Code(422, "The idempotency key came with another body"),
@@ -57,7 +60,9 @@ CODES: dict[str, Code] = {
     "connections_full": Code(503, "Too many connections are open"),
     "topics_full": Code(503, "Too many topics are in use"),
     "storage_failed": Code(503, "What is stored cannot be read or written now"),
+    "upload_ended": Code(503, "The upload was ended by the server"),
     "idempotency_keys_full": Code(503, "Too many idempotency keys are in progress"),
+    "storage_full": Code(507, "There is no room"),
 }
 
 
