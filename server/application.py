@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +37,7 @@ from .hub import (
     run_feed,
     run_ticking_feed,
 )
+from .jobs import JOB_TOPIC_PREFIX, DatasetLimits, ImportServices, JobLimits, open_imports
 from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory, open_temporary_directory
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
@@ -65,11 +66,13 @@ from .transport import (
 from .web import (
     IdempotencyKeys,
     IdempotencyLimits,
+    datasets_blueprint,
     documents_blueprint,
     events_blueprint,
     files_blueprint,
     install_doors,
     install_error_handlers,
+    jobs_blueprint,
     operations_blueprint,
     pages_blueprint,
     publishing_blueprint,
@@ -87,6 +90,8 @@ from .wire.times import rfc3339
 Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 
+JOB_TOPIC_SECONDS = 30.0
+"""For how long the last progress of a job is kept."""
 _EDITORS_MARGIN = 1024 * 1024
 """Bytes that may wait for an editor beside a whole document."""
 
@@ -168,7 +173,9 @@ class Application:
 
 def _body_limit(head: RequestHead, settings: Settings) -> int:
     """The largest body that a request may announce: what is read whole, or what goes to the disk."""
-    is_upload = head.method == "PUT" and head.path.startswith("/files/")
+    is_upload = (head.method == "PUT" and head.path.startswith("/files/")) or (
+        head.method == "POST" and head.path.startswith("/datasets/")
+    )
     return settings.max_upload if is_upload else settings.max_body
 
 
@@ -214,14 +221,26 @@ async def open_application(
         # What need not outlive the process is on the disk all the same where it can be large.
         files_in = directory or stack.enter_context(open_temporary_directory())
         uploads = UploadServices(stack.enter_context(open_folder(files_in)), registry, settings.max_upload)
+        imports = stack.enter_context(_open_imports(settings, hub, files_in))
         app = _create_app(
-            events, rooms, documents, uploads, settings.max_body, keys, rules, stats, rooms_url, extension
+            events,
+            rooms,
+            documents,
+            uploads,
+            imports,
+            settings.max_body,
+            keys,
+            rules,
+            stats,
+            rooms_url,
+            extension,
         )
         async with trio.open_nursery() as background:
             background.start_soon(heartbeats.run)
             background.start_soon(rooms.pings.run)
             if documents:
                 background.start_soon(documents.run)
+            await background.start(imports.run)
             background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
             background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
             for feed in extension.feeds:
@@ -245,13 +264,26 @@ def _open_documents(
     return Documents(hub, updates, limits, store)
 
 
+def _open_imports(settings: Settings, hub: Hub, directory: Path) -> AbstractContextManager[ImportServices]:
+    jobs = JobLimits(settings.max_imports, settings.jobs_kept, settings.job_seconds)
+    datasets = DatasetLimits(settings.max_datasets, settings.max_readers)
+    return open_imports(directory, hub, jobs, datasets, settings.max_upload)
+
+
 def _open_hub(settings: Settings) -> Hub:
     # What waits for an editor: a whole document, and who is there.  Nothing of it is kept by the hub.
     of_documents = TopicRules(capacity_bytes=settings.document_max + _EDITORS_MARGIN)
 
+    # How far a job was is of no use once it has gone further, or ended.
+    of_jobs = TopicRules(
+        overflow=Overflow.LATEST, history=HistoryLimits(messages=1, seconds=JOB_TOPIC_SECONDS)
+    )
+
     def rules_of(topic: str) -> TopicRules:
         if topic.startswith(DOCUMENT_TOPIC_PREFIX):
             return of_documents
+        if topic.startswith(JOB_TOPIC_PREFIX):
+            return of_jobs
         room = topic.removeprefix(ROOM_TOPIC_PREFIX)
         given = settings.topic_rule(topic) if room == topic else settings.room_rule(room)
         history = HistoryLimits(given.history, given.history_seconds, given.history_bytes)
@@ -275,6 +307,7 @@ def _create_app(
     rooms: RoomServices,
     documents: Documents | None,
     uploads: UploadServices,
+    imports: ImportServices,
     max_body: int,
     keys: IdempotencyKeys,
     rules: OriginRules,
@@ -300,6 +333,8 @@ def _create_app(
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(documents_blueprint(documents))
     app.register_blueprint(files_blueprint(uploads))
+    app.register_blueprint(jobs_blueprint(imports, events))
+    app.register_blueprint(datasets_blueprint(imports, events, keys))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     for blueprint in extension.blueprints:

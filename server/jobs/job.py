@@ -103,8 +103,6 @@ class Job:
         self.scope = trio.CancelScope()
         self.committed = False
         """Whether its work has taken effect, so that it is done whatever comes."""
-        self.last_id: str | None = None
-        """The id of its last event."""
         self.digest: bytes | None = None
         """Of its input, where somebody wants to compare it."""
         self.told_at = float("-inf")

@@ -1,14 +1,14 @@
 """HTTP response bodies that stream, and what keeps them alive."""
 
 from .compression import CompressedStream, compressed
-from .events import EventServices, EventStream, closing_event, refused_events
+from .events import FIRST_RETRY_MS, EventServices, EventStream, closing_event, refused_events
 from .forms import shown_gap
 from .heads import head_of
 from .heartbeats import Heartbeats
 from .own import EXTENSION, OwnStream, current_hub, stream_bytes, stream_events, stream_text
 from .postgres import postgres_rows
 from .responses import PulledBody, PulledRequest, StreamBody, StreamingConnection
-from .rows import CSV, JSON_ARRAY, NDJSON, RowForm, Rows, RowSource, stream_rows, write_rows
+from .rows import CSV, JSON_ARRAY, NDJSON, Batch, RowForm, Rows, RowSource, stream_rows, write_rows
 from .text import TopicText
 from .threads import BlockingRows, rows_from_thread
 from .writers import ByteWriter, EventWriter, ServerSentEvent, TextWriter, Writer
@@ -16,8 +16,10 @@ from .writers import ByteWriter, EventWriter, ServerSentEvent, TextWriter, Write
 __all__ = [
     "CSV",
     "EXTENSION",
+    "FIRST_RETRY_MS",
     "JSON_ARRAY",
     "NDJSON",
+    "Batch",
     "BlockingRows",
     "ByteWriter",
     "CompressedStream",

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quart import Blueprint, Response, request
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
 from ..hub import Selection, TopicsFullError
 from ..lifecycle import CloseReason, RequestHead
 from ..streams import EventServices, EventStream, head_of
-from ..wire import sse
 from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
 from .answers import compressed_event_stream, event_stream, refuse_events, refused_response
 from .requests import (
+    check_accepts_events,
     check_name,
     coding_of,
     compression_asked,
@@ -67,7 +65,7 @@ def _open(
     hub = services.hub
     compress = compression_asked(query, default=any(hub.rules(name).compress for name in selection.names))
     coding = coding_of(head, codings) if compress else None
-    _check_accepts_events(head)
+    check_accepts_events(head)
     if services.gate.draining:
         detail = "The server is shutting down."
         return refused_response(
@@ -95,9 +93,3 @@ def _selection(entries: Sequence[str]) -> Selection:
         if name or not entry:
             check_name(name)
     return Selection.of(entries)
-
-
-def _check_accepts_events(head: RequestHead) -> None:
-    accept = head.header("accept")
-    if accept and not parse_accept_header(accept, MIMEAccept).best_match([sse.CONTENT_TYPE]):
-        raise ProblemError("form_unacceptable", "Available here: text/event-stream.")

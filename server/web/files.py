@@ -26,7 +26,7 @@ from ..files import (
     receive_upload,
 )
 from ..lifecycle import RequestHead
-from ..streams import StreamBody
+from ..streams import StreamBody, head_of
 from ..transport import ByteStream
 from ..wire import multipart_ranges
 from ..wire.byte_ranges import Span, content_range, parse_ranges, resolve
@@ -36,7 +36,7 @@ from ..wire.media_types import guess_type
 from ..wire.problem import Problem, ProblemError
 from ..wire.times import rfc3339
 from .answers import json_answer, json_response, problem_response
-from .requests import DEFAULT_PAGE, MAX_PAGE, content_type_of, head_of, query_of, whole_number
+from .requests import DEFAULT_PAGE, MAX_PAGE, content_type_of, query_of, whole_number
 
 PREFIX = "/files/"
 

@@ -12,10 +12,12 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from quart import Request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from ..lifecycle import RequestHead
 from ..streams import PulledRequest
-from ..wire import json_text
+from ..wire import json_text, sse
 from ..wire.content_coding import Coding, UnacceptableError, negotiate
 from ..wire.problem import ProblemError
 
@@ -136,6 +138,16 @@ def coding_of(head: RequestHead, codings: Sequence[Coding]) -> Coding | None:
     except UnacceptableError:
         names = ", ".join(coding.name for coding in codings)
         raise ProblemError("form_unacceptable", f"Available here: {names}, identity.") from None
+
+
+def check_accepts_events(head: RequestHead) -> None:
+    """
+    Raises:
+        ProblemError: `form_unacceptable`, where the client does not take an event stream.
+    """
+    accept = head.header("accept")
+    if accept and not parse_accept_header(accept, MIMEAccept).best_match([sse.CONTENT_TYPE]):
+        raise ProblemError("form_unacceptable", "Available here: text/event-stream.")
 
 
 def content_type_of(head: RequestHead) -> tuple[str, str]:

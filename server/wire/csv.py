@@ -50,6 +50,9 @@ class Csv:
 
 
 def _field(value: object) -> object:
+    if isinstance(value, msgspec.Raw):
+        # JSON already.
+        return bytes(value).decode()
     plain = msgspec.to_builtins(value, enc_hook=str)
     # True is `true` here as it is there.
     return plain if isinstance(plain, str) else ENCODER.encode(plain).decode()
