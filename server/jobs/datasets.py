@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import trio
 
@@ -72,6 +73,11 @@ class Datasets:
             _log.error("a file of rows cannot be removed: %s", error)
 
     @property
+    def readers(self) -> int:
+        """How many streams of rows are open."""
+        return sum(self._readers.values())
+
+    @property
     def full(self) -> bool:
         """Whether there are as many readers as there may be."""
         return self._room.available_tokens <= 0
@@ -129,18 +135,9 @@ class Datasets:
         @asynccontextmanager
         async def open_rows() -> AsyncGenerator[Rows, None]:
             async with self._reader(name, after, limit) as (dataset, reader):
-                yield Rows(dataset.table.columns, self._batches(reader))
+                yield Rows(dataset.table.columns, _Batches(reader, self._threads))
 
         return open_rows
-
-    async def _batches(self, reader: TableReader) -> AsyncGenerator[Batch, None]:
-        # A thread for each batch and none between them: a slow client holds no thread.
-        while batch := await self._read(reader):
-            yield batch
-
-    async def _read(self, reader: TableReader) -> Batch:
-        with storage_errors():
-            return await trio.to_thread.run_sync(reader.read, limiter=self._threads)
 
     @asynccontextmanager
     async def _reader(
@@ -191,3 +188,24 @@ class Datasets:
                 if not self._readers[file]:
                     del self._readers[file]
             self._wake.set()
+
+
+class _Batches:
+    """What a reader reads.  A thread for each batch and none between them: a slow client holds no thread.
+
+    No generator: where its reader leaves it in the middle there is nothing that has to be closed.
+    """
+
+    def __init__(self, reader: TableReader, threads: trio.CapacityLimiter) -> None:
+        self._reader = reader
+        self._threads = threads
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        with storage_errors():
+            batch = await trio.to_thread.run_sync(self._reader.read, limiter=self._threads)
+        if not batch:
+            raise StopAsyncIteration
+        return batch

@@ -100,9 +100,12 @@ class Jobs:
         Those that an earlier process left running have failed: what they did is gone with it.
         """
         await self._load()
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
 
     async def _load(self) -> None:
         now, wall = trio.current_time(), time.time()
@@ -151,11 +154,13 @@ class Jobs:
             StoreError: nor can it be kept.
         """
         self.admit(id)
-        assert self._nursery is not None
         record = JobRecord(id or secrets.token_hex(16), dataset, time.time(), total)
         job = self._jobs[record.id] = Job(record)
         try:
             await self._catalog.save_job(record, self._make_room())
+            if self._nursery is None:
+                # The server has stopped meanwhile.  For the next process the job was interrupted.
+                raise JobsFullError
         except BaseException:
             del self._jobs[record.id]
             raise
