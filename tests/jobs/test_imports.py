@@ -121,7 +121,7 @@ async def test_cancelled_at_each_step_there_is_the_old_or_the_new(tmp_path: Path
             # Asked for while the service was stopping.
             pass
 
-    seen = set()
+    seen: set[str] = set()
 
     async def check(step: int) -> None:
         nonlocal folder
@@ -148,6 +148,7 @@ async def test_cancelled_at_each_step_there_is_the_old_or_the_new(tmp_path: Path
 async def test_cancelled_at_each_step_by_its_client_a_job_is_done_or_undone(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as imports:
         word = "0"
+        step = 1
         known = {(await import_pieces(imports, "a", [lines(2, word)])).id}
 
         async def run() -> None:
@@ -170,7 +171,6 @@ async def test_cancelled_at_each_step_by_its_client_a_job_is_done_or_undone(tmp_
                     await trio.sleep(0.001)
             step = number + 1
 
-        step = 1
         await cancel_at_each_step(run, after=check)
         assert word == f"w{step - 1}"
 
