@@ -6,23 +6,20 @@ The client sends bytes from memory and throws away what it gets, so that the dis
 import argparse
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from threading import Event, Thread
 
 from benchmarks.candidates import AIOHTTP_FILES, FILE_PATH, Candidate, Serves
 from benchmarks.child import ChildError
 from benchmarks.options import add_candidates, add_number, chosen, peers_of
 from benchmarks.rounds import Measured, percent, run_rounds
 from benchmarks.server_process import ServerProcess
-from benchmarks.usage import cpu_seconds, memory_kib
+from benchmarks.usage import cpu_seconds, watched_memory
 
 _MB = 1_000_000
 _PIECE = 1024 * 1024
 _PATIENCE = 120.0
-_SECONDS_BETWEEN_LOOKS = 0.02
 
 
 @dataclass(frozen=True)
@@ -91,32 +88,12 @@ def _measure(server: ServerProcess, size: int) -> Figures:
 
 def _transfer(server: ServerProcess, size: int, move: Callable[[ServerProcess, int], None]) -> Transfer:
     cpu = cpu_seconds(server.pid)
-    with _watched_memory(server.pid) as growth:
+    with watched_memory(server.pid) as growth:
         started = time.perf_counter()
         move(server, size)
         seconds = time.perf_counter() - started
     cpu = cpu_seconds(server.pid) - cpu
     return Transfer(size / seconds / _MB, cpu / size * 1e9, growth() / 1024)
-
-
-@contextmanager
-def _watched_memory(pid: int) -> Iterator[Callable[[], float]]:
-    """Look again and again; gives the most that the process has grown by, in KiB."""
-    before = most = memory_kib(pid)
-    over = Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not over.wait(_SECONDS_BETWEEN_LOOKS):
-            most = max(most, memory_kib(pid))
-
-    watcher = Thread(target=watch)
-    watcher.start()
-    try:
-        yield lambda: most - before
-    finally:
-        over.set()
-        watcher.join()
 
 
 def _upload(server: ServerProcess, size: int) -> None:

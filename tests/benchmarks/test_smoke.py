@@ -65,3 +65,9 @@ def test_a_missing_peer_does_not_fail_the_others(tmp_path: Path) -> None:
     table = run([*RUNS["fanout"], "--only=ceiling", "--only=aiohttp"], tmp_path)
     assert "| aiohttp (missing) | – |" in table
     assert "Missing: aiohttp: aiohttp and uvloop not installed" in table
+
+
+def test_rows_are_compared_with_a_script(tmp_path: Path) -> None:
+    table = run(["rows", "--rows=3000", ONCE], tmp_path)
+    assert "| Sluiceway | " in table
+    assert "| apsw in a script | " in table
