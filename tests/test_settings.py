@@ -316,17 +316,20 @@ def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
 
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    connections, encoders, history, idempotency, *of_documents = ceiling.components
+    connections, encoders, history, idempotency, *others = ceiling.components
     assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
     # Each connection may be compressed, with the coding that takes most: br, which the tests need installed.
     assert encoders == Component("encoders", 10, 448 * KIB)
     assert history == Component("history", 3, 8 * MIB)
     assert idempotency == Component("idempotency", 1, 64 * MIB)
-    documents, editors, awareness, merging = of_documents
+    documents, editors, awareness, merging, imports, readers, jobs = others
     assert documents == Component("documents", 1, 256 * MIB)
     assert editors == Component("editors", 1000, 6 * 4 * MIB + MIB)
     assert awareness == Component("awareness", 1000, MIB)
     assert merging == Component("merging", 1, 64 * 4 * MIB)
+    assert imports == Component("imports", 4, 24 * MIB)
+    assert readers == Component("readers", 64, 12 * MIB)
+    assert jobs == Component("jobs", 1000, 2 * KIB)
     assert ceiling.total == sum(component.total for component in ceiling.components)
 
 

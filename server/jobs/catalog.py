@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import apsw
 import msgspec
 import trio
 
-from .job import JobRecord
+from .job import Fault, JobRecord, JobState
 from .tables import Table
 
 FILE = "datasets.sqlite"
@@ -104,6 +105,14 @@ class SqliteCatalog:
         found = self._connection.execute("SELECT record FROM jobs ORDER BY number")
         return [msgspec.json.decode(record, type=JobRecord) for (record,) in found]
 
+    def end_jobs(self) -> None:
+        """Let those that an earlier process left running have failed: what they did is gone with it."""
+        for record in self.jobs():
+            if record.ended is None:
+                record.state, record.ended = JobState.FAILED, time.time()
+                record.fault = Fault("job_interrupted", "The server was stopped while the job ran.")
+                self.save_job(record)
+
     def save_job(self, record: JobRecord, forget: Sequence[str] = ()) -> None:
         """Keep `record`, and no longer those with the ids `forget`."""
         with self._connection:
@@ -178,10 +187,6 @@ class Catalog:
     def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
         self._alone = trio.CapacityLimiter(1)
-
-    async def jobs(self) -> list[JobRecord]:
-        """See `SqliteCatalog.jobs`."""
-        return await self._in_thread(self._catalog.jobs)
 
     async def save_job(self, record: JobRecord, forget: Sequence[str] = ()) -> None:
         """See `SqliteCatalog.save_job`."""

@@ -84,37 +84,28 @@ Work = Callable[[Running], Awaitable[None]]
 class Jobs:
     """The jobs of this process, and the records of earlier ones."""
 
-    def __init__(self, hub: Hub, catalog: Catalog, limits: JobLimits) -> None:
+    def __init__(self, hub: Hub, catalog: Catalog, limits: JobLimits, known: Sequence[JobRecord]) -> None:
+        """`known` are the records of earlier processes, oldest first, all of them of jobs that have ended."""
         self._hub = hub
         self._catalog = catalog
         self._limits = limits
         self._nursery: trio.Nursery | None = None
         # In the order in which they began.
         self._jobs: dict[str, Job] = {}
+        now, wall = trio.current_time(), time.time()
+        for record in known:
+            self._jobs[record.id] = Job(record, now - max(0.0, wall - (record.ended or wall)))
         # Forgotten, and still to be taken out of the catalog.
         self._gone: list[str] = []
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run jobs until cancelled, which cancels them.
-
-        Those that an earlier process left running have failed: what they did is gone with it.
-        """
-        await self._load()
+        """Run jobs until cancelled, which cancels them."""
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await trio.sleep_forever()
         finally:
             self._nursery = None
-
-    async def _load(self) -> None:
-        now, wall = trio.current_time(), time.time()
-        for record in await self._catalog.jobs():
-            if record.ended is None:
-                record.state, record.ended = JobState.FAILED, wall
-                record.fault = Fault("job_interrupted", "The server was stopped while the job ran.")
-                await self._catalog.save_job(record)
-            self._jobs[record.id] = Job(record, now - max(0.0, wall - record.ended))
 
     # Looking
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import apsw
+import msgspec
 import trio
 
 from ..hub import Hub
@@ -40,7 +42,7 @@ def open_imports(
 ) -> Iterator[ImportServices]:
     """The services, with what is kept in `directory`.  `run` must have ended when the block is left.
 
-    Files that an earlier process left unfinished are removed.
+    Files that an earlier process left unfinished are removed, and jobs that it left running have failed.
 
     Raises:
         OSError: the directory cannot be used.
@@ -48,9 +50,14 @@ def open_imports(
     folder = directory / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     with open_catalog(directory) as catalog:
-        used = catalog.files()
+        try:
+            used = catalog.files()
+            catalog.end_jobs()
+            known = catalog.jobs()
+        except (apsw.Error, msgspec.MsgspecError) as error:
+            raise OSError(f"the catalog in {directory} cannot be read: {error}") from error
         for path in folder.iterdir():
             if path.name not in used:
                 path.unlink()
         shared = Catalog(catalog)
-        yield ImportServices(Jobs(hub, shared, jobs), Datasets(shared, folder, datasets), max_upload)
+        yield ImportServices(Jobs(hub, shared, jobs, known), Datasets(shared, folder, datasets), max_upload)

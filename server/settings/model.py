@@ -237,10 +237,10 @@ class Settings:
                 Component("documents", 1, self.documents_bytes),
                 Component("editors", self.max_editors, EDITOR_MESSAGES * self.document_max + AWARENESS),
                 Component("awareness", min(self.max_documents, self.max_editors), AWARENESS),
+                Component("merging", 1, MERGING * self.document_max),
                 Component("imports", self.max_imports, IMPORT),
                 Component("readers", self.max_readers, READER),
                 Component("jobs", self.jobs_kept, JOB),
-                Component("merging", 1, MERGING * self.document_max),
             )
         )
 

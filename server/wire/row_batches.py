@@ -30,6 +30,8 @@ PIECE = 64 * 1024
 """Bytes that are looked at once; a larger piece is cut."""
 
 _BATCH = 500
+_NESTED = b"[{tf"
+"""How values begin that SQLite has no type for."""
 _WHOLE = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Plain = dict[str, str | _WHOLE | float | bool | None]
 
@@ -104,8 +106,8 @@ class _Objects:
         self._nested: frozenset[str] = frozenset()
         self._line = 1
         self._plain = msgspec.json.Decoder(_Plain)
-        self._any = json_text.Decoder(dict[str, Any])
-        self._raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self._raw = json_text.Decoder(dict[str, msgspec.Raw])
+        self._scalar = msgspec.json.Decoder(str | int | float | None)
 
     def read(self, block: bytes) -> Batch:
         """The rows of whole lines."""
@@ -162,31 +164,30 @@ class _Objects:
         """A line that holds more than plain values, or is wrong."""
         try:
             line.decode()
-            values = self._any.decode(line)
+            # Read as far as it has to be: a million of empty arrays would be a hundred times their size.
             raw = self._raw.decode(line)
+            stored = {name: self._stored(bytes(value)) for name, value in raw.items()}
         except UnicodeDecodeError:
             raise RowError(number, "the line is not UTF-8.") from None
-        except json_text.InvalidError:
+        except (json_text.InvalidError, msgspec.ValidationError):
             raise RowError(number, "the line is JSON, and no object or with a number out of range.") from None
         except (json_text.MalformedError, msgspec.MsgspecError):
             raise RowError(number, "the line is not JSON.") from None
-        stored = {name: _stored(value, raw[name]) for name, value in values.items()}
         self._nested |= {name for name, value in stored.items() if isinstance(value, bytes)}
         return stored
+
+    def _stored(self, value: bytes) -> Value:
+        value = value.strip()
+        if value[0] in _NESTED:
+            return value
+        found = self._scalar.decode(value)
+        return value if isinstance(found, int) and not -(2**63) <= found < 2**63 else found
 
     def _add_columns(self, names: Iterable[str], number: int) -> None:
         known = self._known | dict.fromkeys(names)
         _check_columns(list(known), number)
         self._known = known
         self._columns = tuple(known)
-
-
-def _stored(value: object, raw: msgspec.Raw) -> Value:
-    if value is None or isinstance(value, str | float):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
-        return value
-    return bytes(raw)
 
 
 def _without_bom(pieces: Iterable[bytes]) -> Iterator[bytes]:

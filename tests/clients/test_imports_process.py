@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.process import ServerProcess
 
 PATIENCE = 20.0
@@ -164,6 +166,23 @@ def test_when_its_reader_is_gone_the_file_is_closed_at_once(tmp_path: Path) -> N
             times.append(time.perf_counter() - started)
         # The best of many: this machine has other things to do.
         assert min(times) < 0.01, times
+
+
+def test_an_error_in_the_middle_of_rows_cuts_the_answer(tmp_path: Path) -> None:
+    with ServerProcess(["--bind", "127.0.0.1:0", "--data", str(tmp_path)]) as server:
+        ask(server, "POST", "/datasets/a", rows("a", 50_000))
+        (file,) = (tmp_path / "datasets").iterdir()
+        os.truncate(file, file.stat().st_size // 2)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        connection.request("GET", "/datasets/a/rows")
+        response = connection.getresponse()
+        assert response.status == 200
+        with pytest.raises(http.client.IncompleteRead) as cut:
+            response.read()
+        connection.close()
+        assert len(cut.value.partial) > 100_000
+        assert not cut.value.partial.rstrip().endswith(b"]")
+        assert ask(server, "GET", "/stats")[1]["closed"]["rows"] == {"failed": 1}
 
 
 def test_sigterm_in_mid_import_rolls_back_and_says_so(tmp_path: Path) -> None:
