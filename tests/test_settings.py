@@ -368,7 +368,10 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "  editors      1000 x 25 MiB = 24.4 GiB (26214400000 bytes)\n"
             "  awareness    1000 x 1 MiB = 1000 MiB (1048576000 bytes)\n"
             "  merging      1 x 256 MiB = 256 MiB (268435456 bytes)\n"
-            "  total        148 GiB (158938955776 bytes)"
+            "  imports      4 x 24 MiB = 96 MiB (100663296 bytes)\n"
+            "  readers      64 x 12 MiB = 768 MiB (805306368 bytes)\n"
+            "  jobs         1000 x 2 KiB = 1.95 MiB (2048000 bytes)\n"
+            "  total        149 GiB (159846973440 bytes)"
         )
     )
 
