@@ -172,16 +172,21 @@ def test_an_error_in_the_middle_of_rows_cuts_the_answer(tmp_path: Path) -> None:
     with ServerProcess(["--bind", "127.0.0.1:0", "--data", str(tmp_path)]) as server:
         ask(server, "POST", "/datasets/a", rows("a", 50_000))
         (file,) = (tmp_path / "datasets").iterdir()
-        os.truncate(file, file.stat().st_size // 2)
+        with file.open("r+b") as broken:
+            broken.seek(file.stat().st_size // 2)
+            broken.write(b"\xff" * 100_000)
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         connection.request("GET", "/datasets/a/rows")
         response = connection.getresponse()
         assert response.status == 200
-        with pytest.raises(http.client.IncompleteRead) as cut:
-            response.read()
+        found = b""
+        with pytest.raises(http.client.IncompleteRead):
+            while True:
+                piece = response.read(10_000)
+                assert piece, "the answer looks whole"
+                found += piece
         connection.close()
-        assert len(cut.value.partial) > 100_000
-        assert not cut.value.partial.rstrip().endswith(b"]")
+        assert len(found) > 100_000
         assert ask(server, "GET", "/stats")[1]["closed"]["rows"] == {"failed": 1}
 
 
