@@ -1,4 +1,7 @@
-"""What is piped is closed, in the same task, whatever happened.  Each of these fails without `aclosing`."""
+"""What is piped is closed, in the same task, whatever happened: what `aclosing` promises.
+
+Those in which the source is left at a `yield` fail without it.
+"""
 
 from __future__ import annotations
 
