@@ -27,7 +27,7 @@ def running(program: str, folder: Path, env: Mapping[str, str]) -> Iterator[str]
     """The address at which `program` serves, with `folder` as its own."""
     path = folder / "mine.py"
     path.write_text(program)
-    command = [sys.executable, path, "--bind", "127.0.0.1:0", "--drain-seconds", "1"]
+    command: list[str | Path] = [sys.executable, path, "--bind", "127.0.0.1:0", "--drain-seconds", "1"]
     with (
         (folder / "stderr").open("w") as stderr,
         subprocess.Popen(
