@@ -29,8 +29,8 @@ from .responses import StreamBody
 from .sources import open_items
 from .writers import ByteWriter
 
-SLICE = 100
-"""Rows that are encoded at once; others run in between."""
+SLICE = 250
+"""Rows that are encoded and written at once, half a millisecond of work; others run in between."""
 
 Batch = Sequence[Sequence[object]]
 

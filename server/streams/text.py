@@ -68,10 +68,10 @@ def line(item: Message | Notice | Gap | Heartbeat) -> bytes:
         case Message():
             return item.data.encode() + b"\n"
         case Gap():
-            missed = [count for _, count in item.topics]
-            known = [count for count in missed if count is not None]
-            count = str(sum(known)) if len(known) == len(missed) else "an unknown number"
-            return f"# gap: {item.reason}, {count} missed\n".encode()
+            missed = [count for _, count in item.topics if count is not None]
+            # A number only where all of them are known.
+            known = f", {sum(missed)} missed" if len(missed) == len(item.topics) else ""
+            return f"# gap: {item.reason}{known}\n".encode()
         case _:
             raise TypeError("topics as text have neither notices nor heartbeats")
 

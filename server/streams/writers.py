@@ -71,6 +71,9 @@ class Output:
                     raise ValueError(f"{len(payload)} bytes to write, and {self.left} left of the length")
                 self.left -= len(payload)
             await self._send(payload)
+            if self.left == 0:
+                # The client has all that was promised, and may leave before the function does.
+                self._opened.reason = self._opened.reason or CloseReason.COMPLETED
 
     async def flush(self) -> None:
         """Send what the connection holds: the head, before anything else was sent.

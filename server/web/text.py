@@ -5,10 +5,10 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 
 from ..hub import Selection, TopicsFullError
-from ..lifecycle import CloseReason
 from ..streams import EventServices, StreamBody, TopicText, head_of
 from ..transport import STREAM_HEADERS
-from .answers import refuse_events, refused_response
+from ..wire.problem import ProblemError
+from .answers import topics_full
 from .requests import check_name, query_of
 from .starts import start_of
 
@@ -26,22 +26,13 @@ def text_blueprint(services: EventServices) -> Blueprint:
         head = head_of(request)
         start = start_of(head, query_of(head, _PARAMETERS))
         if services.gate.draining:
-            refusal = refuse_events(
-                head,
-                "server_draining",
-                "The server is shutting down.",
-                CloseReason.SERVER_DRAINING,
-                services.gate,
-            )
-            return refused_response(refusal)
+            after = str(max(1, round(services.gate.retry_ms() / 1000)))
+            raise ProblemError("server_draining", "The server is shutting down.", Retry_After=after)
         try:
             if head.method != "HEAD":
                 services.hub.admit(topic)
         except TopicsFullError:
-            detail = "As many topics are in use as this server allows."
-            return refused_response(
-                refuse_events(head, "topics_full", detail, CloseReason.LIMIT, services.gate)
-            )
+            raise topics_full() from None
         stream = TopicText(services, head.without_headers(), Selection((topic,)), start)
         return Response(StreamBody(stream.run), headers=STREAM_HEADERS, content_type=CONTENT_TYPE)
 
