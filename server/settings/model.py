@@ -95,7 +95,7 @@ class Settings:
         0.0, Seconds(zero=True), "time to go on accepting after shutdown was asked for"
     )
     max_body: int = setting(1 * MIB, Size(), "largest body of a request that is read whole")
-    max_upload: int = setting(10 * GIB, Size(most=1024 * GIB), "largest file that may be uploaded")
+    max_upload: int = setting(10 * GIB, Size(most=1024 * 1024 * GIB), "largest file that may be uploaded")
     max_connections: int = setting(10_000, Count(), "most connections open at once")
     max_topics: int = setting(10_000, Count(), "most topics kept at once")
     topic: tuple[TopicRule, ...] = setting(
