@@ -31,6 +31,9 @@ BATCHED = {
 }
 
 
+FILES = ["files", ONCE, "--megabytes=5"]
+
+
 def run(arguments: list[str], tmp_path: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments, f"--peers-dir={tmp_path}"],
@@ -65,3 +68,9 @@ def test_a_missing_peer_does_not_fail_the_others(tmp_path: Path) -> None:
     table = run([*RUNS["fanout"], "--only=ceiling", "--only=aiohttp"], tmp_path)
     assert "| aiohttp (missing) | – |" in table
     assert "Missing: aiohttp: aiohttp and uvloop not installed" in table
+
+
+def test_it_moves_files(tmp_path: Path) -> None:
+    table = run([*FILES, "--only=sluiceway"], tmp_path)
+    assert "| Sluiceway | " in table
+    assert "missing" not in table
