@@ -210,13 +210,21 @@ async def test_cancelled_anywhere_a_download_leaves_nothing(bench: Bench) -> Non
     assert set(bench.ended) == {CloseReason.COMPLETED, CloseReason.CLIENT_DISCONNECTED}
 
 
-async def test_a_reader_that_stalls_is_a_slow_consumer(bench: Bench, autojump_clock: MockClock) -> None:
-    file = bench.path / "a"
-    file.write_bytes(bytes(3_000_000))
+async def test_a_reader_that_stalls_is_a_slow_consumer(bench: Bench, mock_clock: MockClock) -> None:
+    (bench.path / "a").write_bytes(bytes(500_000))
     stream, near, far = sockets()
+
+    async def let_time_fly() -> None:
+        # From when no thread works any more: the clock does not wait for threads.
+        while not stream.bytes_sent:
+            await trio.lowlevel.checkpoint()
+        mock_clock.autojump_threshold = 0
+
     with near, far:
-        with pytest.raises(WriteDeadlineError):
-            await bench.download(stream, 0, 3_000_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(let_time_fly)
+            with pytest.raises(WriteDeadlineError):
+                await bench.download(stream, 0, 500_000)
     assert bench.ended == [CloseReason.SLOW_CONSUMER]
     assert bench.registry.streams == {}
 
