@@ -50,16 +50,14 @@ class Download:
                 answer is to be cut off.
             OSError: the file cannot be read.
         """
-        try:
-            with self._registry.open_stream("file", self._head) as opened, opened.hold("file"):
-                let_run(opened)
-                try:
-                    await self._send(stream)
-                finally:
-                    opened.bytes_sent = stream.bytes_sent
-                finish(opened)
-        finally:
-            await self._file.aclose()
+        with self._registry.open_stream("file", self._head) as opened, opened.hold("file"):
+            let_run(opened)
+            try:
+                await self._send(stream)
+            finally:
+                opened.bytes_sent = stream.bytes_sent
+                await self._file.aclose()
+            finish(opened)
         if opened.scope.cancelled_caught:
             raise trio.BrokenResourceError(f"the download was ended: {opened.reason}")
 

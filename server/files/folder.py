@@ -33,6 +33,8 @@ FOLDER = "files"
 TEMPORARY = ".upload-"
 THREADS = 16
 """Calls that may wait for the disk at once."""
+CLEANUP_SECONDS = 5.0
+"""For which removing an unfinished upload is waited for."""
 FLUSH_BYTES = 16 * 1024 * 1024
 """Bytes after which the disk is told to begin: the last `fsync` has little left to wait for."""
 
@@ -96,8 +98,8 @@ class OpenFile:
     async def aclose(self) -> None:
         """Close it, in a thread where that frees the disk's space."""
         if self.descriptor != -1 and os.fstat(self.descriptor).st_nlink == 0:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.close)
+            with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                await trio.to_thread.run_sync(self.close, abandon_on_cancel=True)
         self.close()
 
     def __del__(self) -> None:
@@ -126,8 +128,10 @@ class Folder:
         """The file of that name, opened."""
         return await self._in_thread(lambda: self._open(name))
 
-    async def page(self, after: str, limit: int) -> list[StoredFile]:
-        """Files by name, from behind `after`."""
+    async def page(self, after: str, limit: int) -> tuple[list[StoredFile], str | None]:
+        """At most `limit` files by name, from behind `after`, and where the next page is to go on, None at
+        the end.
+        """
         return await self._in_thread(lambda: self._page(after, limit))
 
     async def remove(self, name: str, condition: Condition) -> bool:
@@ -176,8 +180,9 @@ class Folder:
         try:
             yield upload
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(upload.close)
+            with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                # A disk that takes longer goes on by itself.
+                await trio.to_thread.run_sync(upload.close, abandon_on_cancel=True)
 
     async def commit(
         self, upload: Upload, name: str, condition: Condition
@@ -241,12 +246,16 @@ class Folder:
             return None
         return OpenFile(descriptor, _stored(name, found))
 
-    def _page(self, after: str, limit: int) -> list[StoredFile]:
+    def _page(self, after: str, limit: int) -> tuple[list[StoredFile], str | None]:
         with os.scandir(self._path) as entries:
-            names = heapq.nsmallest(
-                limit, (entry.name for entry in entries if entry.name > after and is_file_name(entry.name))
+            files = (
+                entry.name
+                for entry in entries
+                if entry.name > after and is_file_name(entry.name) and entry.is_file(follow_symlinks=False)
             )
-        return [found for name in names if (found := self._stat(name)) is not None]
+            names = heapq.nsmallest(limit + 1, files)
+        found = [file for name in names[:limit] if (file := self._stat(name)) is not None]
+        return found, names[limit - 1] if len(names) > limit else None
 
     def _sync(self) -> None:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -288,10 +297,13 @@ class Upload:
 
     def close(self) -> None:
         """Let go of the file, which is removed unless it has a name."""
-        if not self.committed:
-            with suppress(FileNotFoundError):
-                self.path.unlink()
-        os.close(self.descriptor)
+        try:
+            if not self.committed:
+                # What cannot be removed now is when the next process starts.
+                with suppress(OSError):
+                    self.path.unlink()
+        finally:
+            os.close(self.descriptor)
 
     def _write(self, data: memoryview) -> None:
         written = 0

@@ -62,6 +62,8 @@ async def receive_upload(
             except TooLargeError:
                 opened.reason = opened.reason or CloseReason.LIMIT
                 raise
+            finally:
+                opened.bytes_sent = upload.size
             stored = await upload.commit(name, condition)
         finish(opened)
         return stored

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _LOCK = "lock"
+_TEMPORARY = "sluiceway-data-"
 
 
 @contextmanager
@@ -42,10 +44,38 @@ def open_temporary_directory() -> Iterator[Path]:
     """A directory of this process, for this user alone, removed with all that is in it when the block is
     left.
 
-    It is where the system keeps temporary files (`TMPDIR`).  One of a process that was killed stays there.
+    It is where the system keeps temporary files (`TMPDIR`).  Those that processes left there which were
+    killed are removed first: what is locked belongs to one that lives.
 
     Raises:
         OSError: it cannot be made.
     """
-    with tempfile.TemporaryDirectory(prefix="sluiceway-", ignore_cleanup_errors=True) as directory:
-        yield Path(directory)
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_TEMPORARY}*"):
+        _remove_if_abandoned(left)
+    path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+    # Named only when it is held, so that nobody takes it for one that was left.
+    descriptor = os.open(path / "new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        (path / "new").rename(path / _LOCK)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    try:
+        if path.stat(follow_symlinks=False).st_uid != os.getuid():
+            return
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)

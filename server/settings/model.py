@@ -104,7 +104,7 @@ class Settings:
     )
     max_body: int = setting(1 * MIB, Size(), "largest body of a request that is read whole")
     max_upload: int = setting(
-        10 * GIB, Size(most=1024 * GIB), "largest file, or body of an import, that may be uploaded"
+        10 * GIB, Size(most=1024 * 1024 * GIB), "largest file, or body of an import, that may be uploaded"
     )
     max_imports: int = setting(4, Count(most=100), "most imports that run at once")
     max_readers: int = setting(64, Count(most=10_000), "most streams of rows open at once")

@@ -34,6 +34,8 @@ FILE_NOTSENT_LOWAT = 4 * 1024 * 1024
 """The same where `sendfile` gives the kernel pages that it has anyway: they cost nothing, and every wait less
 is time won.
 """
+LOOKS = 8
+"""Times within a write deadline at which the kernel is asked whether the peer took anything."""
 
 _CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
 
@@ -177,12 +179,15 @@ class TcpStream(trio.abc.HalfCloseableStream):
     async def _wait_until_taken(self) -> None:
         """Wait until the kernel takes bytes again, for as long as the peer goes on taking them."""
         waiting = self._unacknowledged()
+        deadline = trio.current_time() + self._write_deadline
         while True:
-            with trio.move_on_after(self._write_deadline):
+            with trio.move_on_after(self._write_deadline / LOOKS):
                 await self._wait(trio.lowlevel.wait_writable)
                 return
             left = self._unacknowledged()
-            if left >= waiting:
+            if left < waiting:
+                deadline = trio.current_time() + self._write_deadline
+            elif trio.current_time() >= deadline:
                 raise WriteDeadlineError(f"the peer took no byte for {self._write_deadline} seconds")
             waiting = left
 

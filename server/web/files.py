@@ -94,15 +94,14 @@ def files_blueprint(services: UploadServices) -> Blueprint:
         conditions.check_readable()
         if not await folder.remove(name, conditions.allow_write):
             raise _unknown()
-        return Response(b"", 204)
+        return _without_body(Response(b"", 204))
 
     @blueprint.get("/files")
     async def look_at_all() -> Response:
         query = query_of(head_of(request), frozenset({"limit", "after"}))
         limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
-        found = await folder.page(query.get("after", ""), limit + 1)
-        following = found[limit - 1].name if len(found) > limit else None
-        return json_response({"files": [_shown(each) for each in found[:limit]], "next": following})
+        found, following = await folder.page(query.get("after", ""), limit)
+        return json_response({"files": [_shown(each) for each in found], "next": following})
 
     return blueprint
 
@@ -174,11 +173,7 @@ def _answer(services: UploadServices, head: RequestHead, file: OpenFile) -> Resp
         "Cache-Control": "no-cache",
     }
     if verdict is Verdict.NOT_MODIFIED:
-        response = Response(b"", 304, headers=headers)
-        # Of no use to anybody, and not that of the file.
-        for name in ("Content-Type", "Content-Length"):
-            response.headers.pop(name, None)
-        return response
+        return _without_body(Response(b"", 304, headers=headers))
     media_type = guess_type(info.name)
     headers |= {
         "Accept-Ranges": "bytes",
@@ -209,6 +204,13 @@ def _answer(services: UploadServices, head: RequestHead, file: OpenFile) -> Resp
     headers["Content-Length"] = str(sent.length)
     body = StreamBody(_nothing if head.method == "HEAD" else sent.run)
     return Response(body, status, headers=headers, content_type=media_type)
+
+
+def _without_body(response: Response) -> Response:
+    """`response`, which has no body (RFC 9110, section 8.6), without what Quart says of one."""
+    for name in ("Content-Type", "Content-Length"):
+        response.headers.pop(name, None)
+    return response
 
 
 def _spans(head: RequestHead, conditions: Preconditions, info: StoredFile) -> list[Span] | None:
