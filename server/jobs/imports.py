@@ -40,7 +40,8 @@ class Upload:
     def __init__(self, *, digested: bool = False) -> None:
         """`digested`: whether the body's digest is wanted."""
         self._send, self._receive = trio.open_memory_channel[bytes](0)
-        self._fault = JobError("body_incomplete", "The connection ended within the body.")
+        # Why the rest does not come, once that is known; never where the body is whole.
+        self._fault: JobError | None = None
         self._whole = False
         self._digest = hashlib.blake2b(digest_size=32) if digested else None
 
@@ -63,7 +64,7 @@ class Upload:
 
     def fail(self, code: str, message: str) -> None:
         """Say that the rest will not come, unless it has been said how this ends."""
-        if not self._whole:
+        if not self._whole and self._fault is None:
             self._fault = JobError(code, message)
         self._send.close()
 
@@ -85,6 +86,7 @@ class Upload:
         except trio.EndOfChannel:
             if self._whole:
                 return None
+            assert self._fault is not None
             raise self._fault from None
 
     def close(self) -> None:

@@ -159,6 +159,7 @@ async def _receive(job: Job, upload: Upload, body: PulledBody, most: int, gate: 
         ProblemError, BodyReadError: the body is too large, or does not come whole; the job has failed.
     """
     left = most
+    broken: ProblemError | BodyReadError | None = None
     try:
         async for piece in body:
             left -= len(piece)
@@ -173,13 +174,16 @@ async def _receive(job: Job, upload: Upload, body: PulledBody, most: int, gate: 
             await job.wait_ended()
     except (ProblemError, BodyReadError) as error:
         upload.fail(error.problem.code, error.problem.detail)
-        await job.wait_ended()
-        raise
+        broken = error
     finally:
         if gate.draining:
             upload.fail("server_draining", "The server was shut down before the body was in.")
         else:
             upload.fail("body_incomplete", "The connection ended within the body.")
+    if broken is not None:
+        # What it did is undone when the client is told.
+        await job.wait_ended()
+        raise broken
 
 
 async def _discard(body: PulledBody, job: Job) -> None:
