@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from server.jobs import (
 )
 from server.jobs.imports import READERS
 from server.jobs.tables import TableReader, write_table
+from server.lifecycle import Registry, RequestHead
+from server.streams import JSON_ARRAY, ByteWriter, EventServices, Heartbeats, OwnStream, write_rows
+from server.transport import DrainGate, Framing, Sent
 from server.wire.row_batches import MAX_RECORD, ndjson_rows
 from tests.jobs.bench import (
     NDJSON,
@@ -236,6 +240,46 @@ async def test_cancelled_at_each_step_a_reading_leaves_nothing(tmp_path: Path) -
             assert len(await rows_of(imports, "a")) == 1200
 
         assert await cancel_at_each_step(read, after=check) > 5
+
+
+async def test_cancelled_at_each_step_a_stream_of_rows_leaves_nothing(tmp_path: Path) -> None:
+    """As a client has it: encoded, over a connection that takes some of it and then is gone."""
+    async with open_bench(tmp_path) as imports:
+        await import_pieces(imports, "a", [lines(1200, "old")])
+        (file,) = files_in(tmp_path)
+        registry = Registry()
+        hub = open_hub()
+        services = EventServices(hub, registry, Heartbeats(15.0), DrainGate(lambda: 0, 1.0))
+        taken: list[bytes] = []
+
+        class Wire:
+            framing = Framing.IDENTITY
+            bytes_sent = 0
+
+            def try_send(self, frame: bytes) -> Sent:
+                return Sent.BUSY
+
+            async def send_all(self, data: bytes) -> None:
+                await trio.lowlevel.checkpoint()
+                taken.append(data)
+
+        async def read() -> None:
+            taken.clear()
+
+            async def write(output: ByteWriter) -> None:
+                await write_rows(output, imports.datasets.rows("a"), JSON_ARRAY)
+
+            stream = OwnStream(services, RequestHead("GET", "/", "", ()), "rows", write, ByteWriter)
+            await stream.run(Wire())
+            assert len(json.loads(b"".join(taken))) == 1200
+
+        def check(_: int) -> None:
+            assert str(tmp_path / "datasets" / file) not in _open_files()
+            assert imports.datasets.readers == 0
+            assert registry.streams == {}
+            assert registry.leaked == 0
+
+        assert await cancel_at_each_step(read, after=check) > 20
 
 
 async def test_readers_beyond_the_limit_wait(tmp_path: Path) -> None:
