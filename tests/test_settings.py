@@ -316,12 +316,13 @@ def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
 
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    connections, encoders, history, idempotency, *others = ceiling.components
+    connections, encoders, history, idempotency, sessions, *others = ceiling.components
     assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
     # Each connection may be compressed, with the coding that takes most: br, which the tests need installed.
     assert encoders == Component("encoders", 10, 448 * KIB)
     assert history == Component("history", 3, 8 * MIB)
     assert idempotency == Component("idempotency", 1, 64 * MIB)
+    assert sessions == Component("sessions", 1, 256 * MIB)
     documents, editors, awareness, merging, imports, readers, jobs = others
     assert documents == Component("documents", 1, 256 * MIB)
     assert editors == Component("editors", 1000, 6 * 4 * MIB + MIB)
@@ -364,6 +365,7 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "  encoders     10000 x 448 KiB = 4.27 GiB (4587520000 bytes)\n"
             "  history      10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
             "  idempotency  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
+            "  sessions     1 x 256 MiB = 256 MiB (268435456 bytes)\n"
             "  documents    1 x 256 MiB = 256 MiB (268435456 bytes)\n"
             "  editors      1000 x 25 MiB = 24.4 GiB (26214400000 bytes)\n"
             "  awareness    1000 x 1 MiB = 1000 MiB (1048576000 bytes)\n"
@@ -371,7 +373,7 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "  imports      4 x 24 MiB = 96 MiB (100663296 bytes)\n"
             "  readers      64 x 12 MiB = 768 MiB (805306368 bytes)\n"
             "  jobs         1000 x 2 KiB = 1.95 MiB (2048000 bytes)\n"
-            "  total        149 GiB (159846973440 bytes)"
+            "  total        149 GiB (160115408896 bytes)"
         )
     )
 

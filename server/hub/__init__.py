@@ -6,13 +6,27 @@ from .cursor import Cursor
 from .feeds import Feed, Publish, run_feed, run_ticking_feed
 from .history import HistoryLimits
 from .hub import BatchTooLargeError, Hub, HubLimits, MessageTooLargeError, TopicInfo
-from .message import Burst, Draft, Flush, Form, Gap, Heartbeat, Item, Message, Notice, Origin, joined
+from .message import (
+    OVERHEAD,
+    Burst,
+    Draft,
+    Flush,
+    Form,
+    Gap,
+    Heartbeat,
+    Item,
+    Message,
+    Notice,
+    Origin,
+    joined,
+)
 from .rules import Overflow, RulesOf, TopicRules, same_rules
 from .selection import Selection
 from .start import After, Earliest, Live, Rewind, Start
 from .subscription import Subscription
 
 __all__ = [
+    "OVERHEAD",
     "After",
     "BatchTooLargeError",
     "Burst",

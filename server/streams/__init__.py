@@ -2,7 +2,7 @@
 
 from .compression import CompressedStream, compressed
 from .events import FIRST_RETRY_MS, EventServices, EventStream, closing_event, refused_events
-from .forms import shown_gap
+from .forms import ENVELOPE_FORMS, EVENT_FORMS, shown_gap
 from .heads import head_of
 from .heartbeats import Heartbeats
 from .own import EXTENSION, OwnStream, current_hub, stream_bytes, stream_events, stream_text
@@ -15,6 +15,8 @@ from .writers import ByteWriter, EventWriter, ServerSentEvent, TextWriter, Write
 
 __all__ = [
     "CSV",
+    "ENVELOPE_FORMS",
+    "EVENT_FORMS",
     "EXTENSION",
     "FIRST_RETRY_MS",
     "JSON_ARRAY",

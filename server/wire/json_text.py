@@ -69,7 +69,7 @@ class Decoder(Generic[_T]):
         try:
             return self._decode(text)
         except msgspec.ValidationError as error:
-            raise InvalidError(*_explain(str(error))) from None
+            raise InvalidError(*explain(str(error))) from None
         except (msgspec.DecodeError, RecursionError):
             raise MalformedError("The text is not JSON") from None
 
@@ -109,8 +109,9 @@ def _depth_exceeds(text: bytes, limit: int) -> bool:
     return False
 
 
-def _explain(message: str) -> tuple[str, str]:
-    """What msgspec said, and its path (``… - at `$.a[0]` ``) as a detail and a JSON pointer.
+def explain(message: str) -> tuple[str, str]:
+    """What msgspec said of JSON or MessagePack, and its path (``… - at `$.a[0]` ``) as a detail and a JSON
+    pointer.
 
     Of mappings msgspec says neither key nor value (``key` in `$.a``, ``$.a[...]``): the pointer ends there.
     """
