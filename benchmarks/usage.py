@@ -2,9 +2,14 @@
 
 import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 _PROCESS_CLOCK = 2  # CPUCLOCK_SCHED, the same that clock_getcpuclockid(3) makes
+
+_SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def cpu_seconds(pid: int) -> float:
@@ -24,6 +29,26 @@ def memory_kib(pid: int) -> int:
     if match is None:
         raise ProcessLookupError(f"process {pid} has no memory: it ended")
     return int(match[1])
+
+
+@contextmanager
+def watched_memory(pid: int) -> Iterator[Callable[[], float]]:
+    """Look again and again; gives the most that the process has grown by, in KiB."""
+    before = most = memory_kib(pid)
+    over = Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(_SECONDS_BETWEEN_LOOKS):
+            most = max(most, memory_kib(pid))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: most - before
+    finally:
+        over.set()
+        watcher.join()
 
 
 def open_descriptors(pid: int) -> int:

@@ -46,6 +46,23 @@ export function membersCommand(base, room) {
   return `curl ${quoted(new URL(`rooms/${room}`, base).href)}`;
 }
 
+/**
+ * @param {string} base
+ * @param {string} dataset
+ */
+export function importCommand(base, dataset) {
+  const url = new URL(`datasets/${dataset}`, base).href;
+  return `curl -X POST ${quoted(url)} \\\n  -H 'Content-Type: text/csv' \\\n  -T rows.csv`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} dataset
+ */
+export function rowsCommand(base, dataset) {
+  return `curl -H 'Accept: text/csv' ${quoted(new URL(`datasets/${dataset}/rows`, base).href)}`;
+}
+
 /** Make every button with `data-copies` copy the text of the element it names. */
 export function armCopyButtons() {
   for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-copies]"))) {

@@ -32,6 +32,9 @@ BATCHED = {
 }
 
 
+FILES = ["files", ONCE, "--megabytes=5"]
+
+
 def run(arguments: list[str], tmp_path: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments, f"--peers-dir={tmp_path}"],
@@ -76,3 +79,15 @@ def test_a_missing_peer_does_not_fail_the_others(tmp_path: Path) -> None:
     table = run([*RUNS["fanout"], "--only=ceiling", "--only=aiohttp"], tmp_path)
     assert "| aiohttp (missing) | – |" in table
     assert "Missing: aiohttp: aiohttp and uvloop not installed" in table
+
+
+def test_rows_are_compared_with_a_script(tmp_path: Path) -> None:
+    table = run(["rows", "--rows=3000", ONCE], tmp_path)
+    assert "| Sluiceway | " in table
+    assert "| apsw in a script | " in table
+
+
+def test_it_moves_files(tmp_path: Path) -> None:
+    table = run([*FILES, "--only=sluiceway"], tmp_path)
+    assert "| Sluiceway | " in table
+    assert "missing" not in table

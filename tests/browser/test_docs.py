@@ -1,4 +1,6 @@
-"""The `js` blocks about topics and generations that docs/ has for a page run as they stand, in Chromium."""
+"""The `js` blocks about topics, datasets and generations that docs/ has for a page run as they stand, in
+Chromium.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ BLOCKS = [
     for page in sorted(DOCS.rglob("*.md"))
     for text in [page.read_text()]
     for match in re.finditer(r"^```js\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    if '"/client/sluiceway.js"' in match[1] or 'fetch("/generations"' in match[1]
+    if re.search(r'"/client/(sluiceway|datasets)\.js"', match[1]) or 'fetch("/generations"' in match[1]
 ]
 
 

@@ -16,7 +16,7 @@ import h11
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from server.application import Application, open_application
+from server.application import NOTHING, Application, Extension, open_application
 from server.settings import Settings
 from server.transport import ConnectionServer
 
@@ -233,10 +233,12 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    settings: Settings | None = None, binds: Sequence[tuple[str, int]] = (LOCAL,)
+    settings: Settings | None = None,
+    binds: Sequence[tuple[str, int]] = (LOCAL,),
+    extension: Extension = NOTHING,
 ) -> AsyncIterator[World]:
     """The application over memory streams.  At the end every connection is cut, and must leave nothing."""
-    async with open_application(settings or Settings(), binds) as application:
+    async with open_application(settings or Settings(), binds, extension=extension) as application:
         server = application.server()
         async with trio.open_nursery() as nursery:
             yield World(application, server, nursery)
