@@ -123,8 +123,8 @@ class Chat {
     }
     this.#keep();
     this.#running = null;
-    this.#sign.show(state === "failed" ? "closed" : "idle", lookUp(ENDED, state));
     if (running.id === null) return this.#giveBack(problem);
+    this.#sign.show(state === "failed" ? "closed" : "idle", lookUp(ENDED, state));
     answer.state = /** @type {typeof answer.state} */ (state);
     answer.reason = reason;
     answer.message = message;
@@ -142,14 +142,16 @@ class Chat {
     const question = this.#conversation.takeBack();
     this.#turns.show(this.#conversation.turns);
     if (this.#text.value === "") this.#setDraft(question);
+    this.#sign.show(problem === null ? "idle" : "closed", problem === null ? ENDED.stopped : "Refused");
     if (problem !== null) say(wordsOf(problem));
     this.#show();
   }
 
   async #stopAnswer() {
     const running = this.#running;
-    if (running === null || this.#stop.disabled) return;
-    this.#stop.disabled = true;
+    if (running === null || this.#stop.ariaDisabled === "true") return;
+    // Not `disabled`: that would take the focus away from who has just pressed it.
+    this.#stop.ariaDisabled = "true";
     this.#stop.textContent = "Stopping…";
     say("");
     try {
@@ -158,7 +160,7 @@ class Chat {
       if (!(error instanceof ProblemError)) throw error;
       if (running === this.#running) say(`It could not be stopped: ${wordsOf(error)}`);
     } finally {
-      this.#stop.disabled = false;
+      this.#stop.ariaDisabled = null;
       this.#stop.textContent = "Stop";
     }
   }

@@ -16,12 +16,14 @@ BLOCKS = [
     for page in sorted(DOCS.rglob("*.md"))
     for text in [page.read_text()]
     for match in re.finditer(r"^```js\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    if '"/client/sluiceway.js"' in match[1] or 'fetch("/generations"' in match[1]
+    if any(
+        sign in match[1] for sign in ('"/client/sluiceway.js"', '"/client/generations.js"', '("/generations"')
+    )
 ]
 
 
 def test_there_are_blocks_to_run() -> None:
-    assert len(BLOCKS) >= 3
+    assert len(BLOCKS) >= 5
 
 
 @pytest.mark.parametrize("block", BLOCKS)
