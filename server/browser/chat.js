@@ -212,7 +212,8 @@ class Chat {
     byId("curl-watch").textContent = watchCommand(BASE, id ?? "");
     byId("curl-stop").textContent = stopCommand(BASE, id ?? "");
     byId("command-watch").hidden = id === null;
-    byId("command-stop").hidden = id === null;
+    byId("address-hint").hidden = id === null;
+    byId("command-stop").hidden = id === null || this.#running === null;
     this.#showForm();
   }
 
