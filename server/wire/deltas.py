@@ -1,8 +1,9 @@
 """Deltas: the pieces that a generation is made of, whatever form a client reads it in.
 
-The one idea: a generation is a sequence of these few values, and a form (`server.wire.generations`) is a
-function from that sequence to bytes.  An encoder that is fed the same deltas makes the same bytes, so that a
-client is resumed by feeding a new encoder what it has seen already and dropping what comes out.
+The one idea: a generation is a sequence of these few values, the last of them `Finish` or `Failure`, and a
+form (`server.wire.generations`) is a function from that sequence to bytes.  An encoder that is fed the same
+deltas makes the same bytes, so that a client is resumed by feeding a new encoder what it has seen already and
+dropping what comes out.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the generation has cost, in tokens.  The last one counts; it may come before `Finish` or after."""
+    """What the generation has cost, in tokens.  The last one counts."""
 
     prompt_tokens: int
     completion_tokens: int
