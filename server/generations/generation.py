@@ -252,6 +252,15 @@ class Generation:
             self._request = None
             self.ended = time.time()
             self._over.set()
+            # Of what was said, nothing: that is between the client and the model.
+            _log.info(
+                "generation %s ended: %s, %s, %d tokens in %.1f s",
+                self.id,
+                self.state,
+                self.reason,
+                self.tokens,
+                self.ended - self.started,
+            )
 
     async def _follow(self, provider: Provider, limits: AnswerLimits) -> Finish | Failure:
         """Publish what the provider gives until it ends; what it ended with.

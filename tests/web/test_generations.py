@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from server.application import open_application
 from server.generations import ProviderMissingError
 from server.settings import Settings
+from tests.support.asgi import Peer
 from tests.support.http_peer import LOCAL, Answer, EventReader, World, open_world
 from tests.support.sse import Event
 
@@ -102,6 +103,33 @@ async def test_the_form_is_asked_for_by_format_or_accept(
         assert (again.status, again.headers["content-type"]) == (200, type)
         if format == "text":
             assert answer.body == again.body == b"one two"
+
+
+@pytest.mark.parametrize("format", ["events", "text", "ndjson", "openai", "ai-sdk-v4"])
+async def test_the_head_comes_before_the_first_token(autojump_clock: MockClock, format: str) -> None:
+    async with open_world() as world:
+        ask = asking("a", options={"delay_ms": 5000})
+        events = await post_events(world, ask, f"/generations?format={format}")
+        assert events.status == 200
+        assert trio.current_time() < 5
+
+
+async def test_it_streams_under_a_server_without_a_handover(autojump_clock: MockClock) -> None:
+    async with open_application(Settings(), [LOCAL]) as application:
+        peer = Peer(cast("Any", application.app), {}, ("127.0.0.1", 5000), cast("Any", None))
+        async with trio.open_nursery() as nursery:
+            peer._nursery = nursery
+            body = json.dumps(asking("one two three", options={"delay_ms": 1000})).encode()
+            headers = {"content-type": "application/json"}
+            async with peer.stream("POST", "/generations", headers=headers, body=body) as answer:
+                pieces = [piece async for piece in answer]
+            assert b"".join(pieces).count(b"event: token") == 3
+            assert b"".join(pieces).endswith(b"event: done\ndata: [DONE]\n\n")
+            async with peer.stream("POST", "/generations", headers=headers, body=body) as answer:
+                await answer.receive()
+                (generation,) = application.generations.running
+            await generation.wait_over()
+            assert generation.reason == "client_disconnected"
 
 
 # Refused before anything begins
