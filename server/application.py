@@ -60,17 +60,22 @@ from .transport import (
     raise_descriptor_limit,
 )
 from .web import (
+    Asking,
     IdempotencyKeys,
     IdempotencyLimits,
+    ag_ui_blueprint,
+    ai_sdk_blueprint,
     events_blueprint,
     generations_blueprint,
     install_doors,
     install_error_handlers,
+    openai_blueprint,
     operations_blueprint,
     pages_blueprint,
     publishing_blueprint,
     refuse_events,
     rooms_blueprint,
+    told,
     topics_blueprint,
     websocket_door,
 )
@@ -135,6 +140,7 @@ class Application:
             websockets=websocket_door(self.rooms, self.rules, echo=settings.echo),
             on_answer=log_request,
             early_headers=lambda head: cors_headers(head, self.rules),
+            tell=told,
             options=ServerOptions(
                 write_deadline=settings.write_deadline,
                 max_connections=settings.max_connections,
@@ -275,6 +281,9 @@ def _create_app(
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
     app.register_blueprint(generations_blueprint(generations, events, keys, max_body))
+    asking = Asking(generations, events, keys, max_body)
+    for blueprint in (openai_blueprint, ai_sdk_blueprint, ag_ui_blueprint):
+        app.register_blueprint(blueprint(asking))
     app.register_blueprint(operations_blueprint(events.gate, stats))
     app.register_blueprint(pages_blueprint(rooms_url))
     return app

@@ -1,6 +1,7 @@
 """Routes: one blueprint a resource.  Parse the request, call one thing below, shape the answer."""
 
-from .answers import refuse_events
+from .answers import refuse_events, told
+from .compat import Asking, ag_ui_blueprint, ai_sdk_blueprint, openai_blueprint
 from .doors import install_doors, install_error_handlers
 from .events import events_blueprint
 from .generations import generations_blueprint
@@ -13,17 +14,22 @@ from .rooms import rooms_blueprint
 from .topics import topics_blueprint
 
 __all__ = [
+    "Asking",
     "IdempotencyKeys",
     "IdempotencyLimits",
+    "ag_ui_blueprint",
+    "ai_sdk_blueprint",
     "events_blueprint",
     "generations_blueprint",
     "install_doors",
     "install_error_handlers",
+    "openai_blueprint",
     "operations_blueprint",
     "pages_blueprint",
     "publishing_blueprint",
     "refuse_events",
     "rooms_blueprint",
+    "told",
     "topics_blueprint",
     "websocket_door",
 ]
