@@ -323,7 +323,7 @@ def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     assert history == Component("history", 3, 8 * MIB)
     assert idempotency == Component("idempotency", 1, 64 * MIB)
     # Each as large as an answer may be, beside what was asked.
-    assert generations == Component("generations", 120, (4000 + 16 + 256) * KIB)
+    assert generations == Component("generations", 120, (4000 + 16 + 256 + 64) * KIB)
     assert kept == Component("kept generations", 1, 64 * MIB)
     assert ceiling.total == sum(component.total for component in ceiling.components)
 
@@ -379,9 +379,9 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "  encoders          10000 x 448 KiB = 4.27 GiB (4587520000 bytes)\n"
             "  history           10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
             "  idempotency       1 x 64 MiB = 64 MiB (67108864 bytes)\n"
-            "  generations       120 x 4.17 MiB = 501 MiB (524943360 bytes)\n"
+            "  generations       120 x 4.23 MiB = 508 MiB (532807680 bytes)\n"
             "  kept generations  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
-            "  total             123 GiB (131731161088 bytes)"
+            "  total             123 GiB (131739025408 bytes)"
         )
     )
 

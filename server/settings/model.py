@@ -53,6 +53,8 @@ TOKEN_BYTES = KIB
 """What a token of an answer may be reckoned at, on average."""
 CLOSING_BYTES = 16 * KIB
 """Room for the closing of a generation beside its answer."""
+NOTE_BYTES = 64 * KIB
+"""Room for what is told back of a request beside its messages."""
 CONNECTION_OVERHEAD = 64 * KIB
 """Bytes a connection has beside its queue or body: head, rest of a write, unsent kernel buffer."""
 
@@ -239,7 +241,7 @@ class Settings:
                 Component(
                     "generations",
                     self.max_generations + self.generation_queue,
-                    self.generation_bytes() + self.max_prompt,
+                    self.generation_bytes() + self.max_prompt + NOTE_BYTES,
                 ),
                 Component("kept generations", 1, self.generations_kept_bytes),
             )
