@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import httpx2
+import openai
 import pytest
 import trio
 
@@ -218,6 +221,35 @@ async def test_stop_closes_the_connection_upstream_at_each_moment() -> None:
                 assert generation.state is State.STOPPED
                 gc.collect()
             assert studio.closed == {CloseReason.CLIENT_STOPPED: 5}
+
+
+async def test_cancelled_more_often_than_its_pool_is_large_the_client_still_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = httpx2.Limits(max_connections=3)
+    made = openai.AsyncOpenAI
+
+    def with_small_pool(**options: Any) -> openai.AsyncOpenAI:
+        return made(http_client=openai.DefaultAsyncHttpxClient(limits=limits), **options)
+
+    monkeypatch.setattr(openai, "AsyncOpenAI", with_small_pool)
+    slow = [step for _ in range(10) for step in (chunk("a"), 0.002)]
+    async with (
+        open_model_server(0.002, HEAD, *slow, chunk(None, "stop"), DONE) as server,
+        open_openai(server.base_url, None, "m") as provider,
+        open_studio(provider) as studio,
+    ):
+        for number in range(40):
+            generation = studio.start()
+            with trio.move_on_after(0.0007 * number):
+                await generation.wait_over()
+            await generation.stop()
+        last = studio.start(detach_seconds=100)
+        with trio.fail_after(20):
+            await last.wait_over()
+        assert last.state is State.DONE
+        assert last.text == "a" * 10
+        gc.collect()
 
 
 async def test_a_viewer_that_leaves_closes_the_connection_upstream() -> None:

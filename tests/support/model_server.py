@@ -84,7 +84,7 @@ class ModelServer:
                     await self._answer(stream)
                     nursery.cancel_scope.cancel()
                 return
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
             pass
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
