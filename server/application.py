@@ -13,9 +13,10 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import trio
@@ -43,9 +44,18 @@ from .hub import (
     TopicRules,
     run_ticking_feed,
 )
-from .lifecycle import CloseReason, Registry, RequestHead
+from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
+from .rooms.documents import (
+    DOCUMENT_TOPIC_PREFIX,
+    DocumentLimits,
+    Documents,
+    EditingServices,
+    MissingLibraryError,
+    Updates,
+    open_document_store,
+)
 from .security import OriginRules, cors_headers
 from .settings import Settings
 from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
@@ -65,6 +75,7 @@ from .web import (
     IdempotencyLimits,
     ag_ui_blueprint,
     ai_sdk_blueprint,
+    documents_blueprint,
     events_blueprint,
     generations_blueprint,
     install_doors,
@@ -87,6 +98,9 @@ from .wire.times import rfc3339
 Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 
+_EDITORS_MARGIN = 1024 * 1024
+"""Bytes that may wait for an editor beside a whole document."""
+
 _log = logging.getLogger("sluiceway")
 
 
@@ -105,6 +119,8 @@ class Application:
     app: App
     events: EventServices
     rooms: RoomServices
+    editing: EditingServices | None
+    """None where documents are not installed."""
     generations: Generations
     rules: OriginRules
 
@@ -137,7 +153,7 @@ class Application:
             self.gate,
             door=door,
             door_when_full=door_when_full,
-            websockets=websocket_door(self.rooms, self.rules, echo=settings.echo),
+            websockets=websocket_door(self.rooms, self.rules, echo=settings.echo, editing=self.editing),
             on_answer=log_request,
             early_headers=lambda head: cors_headers(head, self.rules),
             tell=told,
@@ -171,6 +187,7 @@ async def open_application(
 
     Raises:
         ProviderMissingError: there is no provider as the settings name it.
+        OSError: the data directory cannot be used, or another process has it.
     """
     registry = Registry(log_stream_end)
     limits = _generation_limits(settings)
@@ -187,20 +204,28 @@ async def open_application(
         frozenset(host.lower() for host in settings.allow_host),
     )
     rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
-    async with (
-        open_provider(settings.provider, _provider_options(settings), providers) as provider,
-        open_generations(hub, provider, limits, gate) as generations,
-        trio.open_nursery() as background,
-    ):
-        ceiling = settings.memory_ceiling().total
-        stats = StatsSource(registry, hub, ceiling, lambda: keys.size + generations.prompt_bytes)
-        app = _create_app(events, rooms, generations, settings.max_body, keys, rules, stats, rooms_url)
-        background.start_soon(heartbeats.run)
-        background.start_soon(rooms.pings.run)
-        background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
-        background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
-        yield Application(settings, app, events, rooms, generations, rules)
-        background.cancel_scope.cancel()
+    with ExitStack() as stack:
+        directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
+        documents = _open_documents(settings, hub, directory, stack)
+        editing = EditingServices(hub, registry, documents, rooms.pings, gate) if documents else None
+        async with (
+            open_provider(settings.provider, _provider_options(settings), providers) as provider,
+            open_generations(hub, provider, limits, gate) as generations,
+            trio.open_nursery() as background,
+        ):
+            ceiling = settings.memory_ceiling().total
+            stats = StatsSource(registry, hub, ceiling, lambda: keys.size + generations.prompt_bytes)
+            app = _create_app(
+                events, rooms, documents, generations, settings.max_body, keys, rules, stats, rooms_url
+            )
+            background.start_soon(heartbeats.run)
+            background.start_soon(rooms.pings.run)
+            if documents:
+                background.start_soon(documents.run)
+            background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
+            background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
+            yield Application(settings, app, events, rooms, editing, generations, rules)
+            background.cancel_scope.cancel()
 
 
 def _provider_options(settings: Settings) -> ProviderOptions:
@@ -232,10 +257,29 @@ def _generation_limits(settings: Settings) -> GenerationLimits:
     )
 
 
+def _open_documents(
+    settings: Settings, hub: Hub, directory: Path | None, stack: ExitStack
+) -> Documents | None:
+    """Documents, kept in `directory` where there is one; None where they are not installed."""
+    try:
+        updates = Updates()
+    except MissingLibraryError:
+        return None
+    store = stack.enter_context(open_document_store(directory)) if directory else None
+    limits = DocumentLimits(
+        settings.document_max, settings.max_documents, settings.documents_bytes, settings.max_editors
+    )
+    return Documents(hub, updates, limits, store)
+
+
 def _open_hub(settings: Settings, generations: GenerationLimits) -> Hub:
     of_generations = generations.rules()
+    # What waits for an editor: a whole document, and who is there.  Nothing of it is kept by the hub.
+    of_documents = TopicRules(capacity_bytes=settings.document_max + _EDITORS_MARGIN)
 
     def rules_of(topic: str) -> TopicRules:
+        if topic.startswith(DOCUMENT_TOPIC_PREFIX):
+            return of_documents
         if topic.startswith(GENERATION_TOPIC_PREFIX):
             return of_generations
         room = topic.removeprefix(ROOM_TOPIC_PREFIX)
@@ -259,6 +303,7 @@ def _open_hub(settings: Settings, generations: GenerationLimits) -> Hub:
 def _create_app(
     events: EventServices,
     rooms: RoomServices,
+    documents: Documents | None,
     generations: Generations,
     max_body: int,
     keys: IdempotencyKeys,
@@ -280,6 +325,7 @@ def _create_app(
     app.register_blueprint(events_blueprint(events, offered_codings()))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
     app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
+    app.register_blueprint(documents_blueprint(documents))
     app.register_blueprint(generations_blueprint(generations, events, keys, max_body))
     asking = Asking(generations, events, keys, max_body)
     for blueprint in (openai_blueprint, ai_sdk_blueprint, ag_ui_blueprint):

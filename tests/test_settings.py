@@ -144,7 +144,16 @@ def test_a_directory_is_no_config_file(tmp_path: Path) -> None:
 
 # Unknown names
 
-LATER = ["auth-secret", "broker", "data", "overflow", "replay-bytes", "rooms-bind", "capacity", "history"]
+LATER = [
+    "auth-secret",
+    "broker",
+    "admin-bind",
+    "overflow",
+    "replay-bytes",
+    "rooms-bind",
+    "capacity",
+    "history",
+]
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -316,14 +325,19 @@ def test_the_check_shows_what_one_resume_and_one_connection_may_take() -> None:
 
 def test_the_memory_ceiling_adds_up_every_buffer() -> None:
     ceiling = Settings(max_connections=10, max_topics=3).memory_ceiling()
-    connections, encoders, history, idempotency, generations, kept = ceiling.components
+    connections, encoders, history, idempotency, *others = ceiling.components
     assert connections == Component("connections", 10, 4 * MIB + 64 * KIB)
     # Each connection may be compressed, with the coding that takes most: br, which the tests need installed.
     assert encoders == Component("encoders", 10, 448 * KIB)
     assert history == Component("history", 3, 8 * MIB)
     assert idempotency == Component("idempotency", 1, 64 * MIB)
+    documents, editors, awareness, merging, generations, kept = others
+    assert documents == Component("documents", 1, 256 * MIB)
+    assert editors == Component("editors", 1000, 6 * 4 * MIB + MIB)
+    assert awareness == Component("awareness", 1000, MIB)
+    assert merging == Component("merging", 1, 64 * 4 * MIB)
     # Each as large as an answer may be, beside what was asked.
-    assert generations == Component("generations", 120, (4000 + 16 + 256) * KIB)
+    assert generations == Component("generations", 120, (4000 + 16 + 256 + 64) * KIB)
     assert kept == Component("kept generations", 1, 64 * MIB)
     assert ceiling.total == sum(component.total for component in ceiling.components)
 
@@ -379,9 +393,13 @@ def test_the_check_ends_with_the_ceiling_for_people_and_in_bytes() -> None:
             "  encoders          10000 x 448 KiB = 4.27 GiB (4587520000 bytes)\n"
             "  history           10000 x 8 MiB = 78.1 GiB (83886080000 bytes)\n"
             "  idempotency       1 x 64 MiB = 64 MiB (67108864 bytes)\n"
-            "  generations       120 x 4.17 MiB = 501 MiB (524943360 bytes)\n"
+            "  documents         1 x 256 MiB = 256 MiB (268435456 bytes)\n"
+            "  editors           1000 x 25 MiB = 24.4 GiB (26214400000 bytes)\n"
+            "  awareness         1000 x 1 MiB = 1000 MiB (1048576000 bytes)\n"
+            "  merging           1 x 256 MiB = 256 MiB (268435456 bytes)\n"
+            "  generations       120 x 4.23 MiB = 508 MiB (532807680 bytes)\n"
             "  kept generations  1 x 64 MiB = 64 MiB (67108864 bytes)\n"
-            "  total             123 GiB (131731161088 bytes)"
+            "  total             149 GiB (159538872320 bytes)"
         )
     )
 

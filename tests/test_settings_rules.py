@@ -308,7 +308,8 @@ def test_the_check_prints_each_rule_on_a_line_with_where_it_came_from() -> None:
 def test_the_ceiling_takes_the_most_that_any_rule_allows(
     argv: list[str], connection: int, topic: int
 ) -> None:
-    assert load(*argv).memory_ceiling().components[:4] == (
+    of_topics = load(*argv).memory_ceiling().components[:4]
+    assert of_topics == (
         Component("connections", 10_000, connection + 64 * KIB),
         Component("encoders", 10_000, 448 * KIB),
         Component("history", 10_000, topic),

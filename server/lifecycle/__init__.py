@@ -3,6 +3,7 @@
 Used by everything above.
 """
 
+from .data_directory import open_data_directory
 from .reasons import CloseReason, reconnects
 from .registry import (
     STREAM_KINDS,
@@ -23,5 +24,6 @@ __all__ = [
     "RequestHead",
     "StreamKind",
     "WriteDeadlineError",
+    "open_data_directory",
     "reconnects",
 ]

@@ -304,6 +304,7 @@ def _normal_host(text: str) -> str:
 
 
 FILE = Text("FILE", "a path to a file", _read_path, native=Path)
+DIRECTORY = Text("DIR", "a path to a directory", _read_path, native=Path)
 LISTEN_ADDRESS = Text(
     "HOST:PORT",
     "HOST:PORT with a port from 0 to 65535 (an IPv6 address goes in brackets, [::1]:8000)",

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from server.settings import sources
 from server.settings.kinds import (
+    DIRECTORY,
     FILE,
+    GIB,
     HOST,
     KIB,
     LISTEN_ADDRESS,
@@ -53,8 +55,18 @@ TOKEN_BYTES = KIB
 """What a token of an answer may be reckoned at, on average."""
 CLOSING_BYTES = 16 * KIB
 """Room for the closing of a generation beside its answer."""
+NOTE_BYTES = 64 * KIB
+"""Room for what is told back of a request beside its messages."""
 CONNECTION_OVERHEAD = 64 * KIB
 """Bytes a connection has beside its queue or body: head, rest of a write, unsent kernel buffer."""
+EDITOR_MESSAGES = 6
+"""Messages as large as a document that an editor's connection can hold beside its queue: three on their way
+in (in pieces, received, being written), one that is its answer, and what waits for it.
+"""
+AWARENESS = 1 * MIB
+"""Bytes that the editors of a document can show of themselves, and that wait beside updates."""
+MERGING = 64
+"""Times its size that a document of small edits takes while it is merged, measured; one at a time is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +128,19 @@ class Settings:
     idempotency_seconds: float = setting(
         300.0, Seconds(most=86_400.0), "time for which the answer to an Idempotency-Key is given again"
     )
+    data: str | None = setting(
+        None,
+        DIRECTORY,
+        "directory for what is to outlive the process, made where it is missing; one server at a time",
+        optional=True,
+    )
+    document_max: int = setting(
+        4 * MIB, Size(most=64 * MIB), "largest document, and the most that one edit may bring"
+    )
+    max_documents: int = setting(
+        1_000, Count(), "most documents in memory at once; without --data, the most that are kept"
+    )
+    max_editors: int = setting(1_000, Count(), "most connections that edit documents at once")
     provider: str = setting(
         "echo",
         PROVIDER,
@@ -216,6 +241,10 @@ class Settings:
         64 * MIB, Size(), "bytes kept of generations after their end", fixed=True
     )
 
+    documents_bytes: int = setting(
+        256 * MIB, Size(most=64 * GIB), "bytes of all documents in memory together", fixed=True
+    )
+
     def __post_init__(self) -> None:
         for name, option in declared_options().items():
             value = sources.check_value(option, name, getattr(self, name))
@@ -254,10 +283,14 @@ class Settings:
                 Component("encoders", self.max_connections, _largest_encoder()),
                 Component("history", self.max_topics, per_topic),
                 Component("idempotency", 1, self.idempotency_bytes),
+                Component("documents", 1, self.documents_bytes),
+                Component("editors", self.max_editors, EDITOR_MESSAGES * self.document_max + AWARENESS),
+                Component("awareness", min(self.max_documents, self.max_editors), AWARENESS),
+                Component("merging", 1, MERGING * self.document_max),
                 Component(
                     "generations",
                     self.max_generations + self.generation_queue,
-                    self.generation_bytes() + self.max_prompt,
+                    self.generation_bytes() + self.max_prompt + NOTE_BYTES,
                 ),
                 Component("kept generations", 1, self.generations_kept_bytes),
             )

@@ -51,12 +51,13 @@ class Acceptance:
     what runs then.
 
     `run` may return at any time; the connection is closed after it, with 1000 where `run` did not close it
-    itself.
+    itself.  `too_big` is the close code for a larger message, where the standard one would not do.
     """
 
     run: Callable[[Connection], Awaitable[None]]
     subprotocol: str | None = None
     max_message: int = 64 * 1024
+    too_big: CloseCode = CloseCode.TOO_BIG
 
 
 WebSocketDoor = Callable[[RequestHead], Acceptance | Problem]
@@ -95,7 +96,7 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
     Raises:
         trio.BrokenResourceError: the peer went away in the middle of a write.
     """
-    wire = _Wire(stream, _handshake_bytes(head, accept.subprotocol), early)
+    wire = _Wire(stream, _handshake_bytes(head, accept.subprotocol), early, accept.too_big)
     # What follows may take hours, and has no use for them.
     del head, early
     try:
@@ -167,7 +168,7 @@ class WebSocketConnection:
             raise ConnectionEndedError(code, ours=self._closing) from None
         # trio-websocket counts characters; four bytes each at most have been held.
         if isinstance(message, str) and len(message.encode()) > self._max_message:
-            await self.close(CloseCode.TOO_BIG, _OWN_WORDS[CloseCode.TOO_BIG])
+            await self.close(self._wire.too_big, _OWN_WORDS[CloseCode.TOO_BIG])
             raise ConnectionEndedError(CloseCode.TOO_BIG, ours=True)
         return message
 
@@ -191,14 +192,15 @@ class WebSocketConnection:
         if code not in _OWN_WORDS:
             return
         with suppress(trio.BrokenResourceError):
-            await self._wire.send_close(close_frame(code, _OWN_WORDS[CloseCode(code)]))
+            await self._wire.send_close(self._wire.in_our_words(code))
 
 
 class _Wire(trio.abc.Stream):
     """The stream that trio-websocket is given."""
 
-    def __init__(self, ordered: OrderedStream, handshake: bytes, early: bytes) -> None:
+    def __init__(self, ordered: OrderedStream, handshake: bytes, early: bytes, too_big: CloseCode) -> None:
         self.ordered = ordered
+        self.too_big = too_big
         self.close_sent = False
         self.last_heard = trio.current_time()
         self._handshake = handshake
@@ -245,7 +247,7 @@ class _Wire(trio.abc.Stream):
         frame = bytes(data)
         try:
             if self._opening is None and is_close_frame(frame):
-                await self.send_close(_in_our_words(frame))
+                await self.send_close(self._reworded(frame))
             else:
                 await self.ordered.send_all(frame)
         except trio.BrokenResourceError:
@@ -269,6 +271,14 @@ class _Wire(trio.abc.Stream):
         self._closed = True
         await trio.lowlevel.checkpoint()
 
+    def in_our_words(self, code: int) -> bytes:
+        """The close frame for one of the codes that have words of ours."""
+        return close_frame(self.too_big if code == CloseCode.TOO_BIG else code, _OWN_WORDS[CloseCode(code)])
+
+    def _reworded(self, frame: bytes) -> bytes:
+        code = int.from_bytes(frame[2:4], "big")
+        return self.in_our_words(code) if code in _OWN_WORDS else frame
+
     def _join_fragments(self) -> None:
         """Put what the last read brought of a message to what is there of it."""
         assert self._websocket is not None
@@ -285,12 +295,6 @@ class _Wire(trio.abc.Stream):
             if whole:
                 parts.append(whole)
             self._joined = len(parts)
-
-
-def _in_our_words(frame: bytes) -> bytes:
-    code = int.from_bytes(frame[2:4], "big")
-    words = _OWN_WORDS.get(code)  # type: ignore[call-overload]
-    return frame if words is None else close_frame(code, words)
 
 
 def _handshake_bytes(head: RequestHead, subprotocol: str | None) -> bytes:

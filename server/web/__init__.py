@@ -2,6 +2,7 @@
 
 from .answers import refuse_events, told
 from .compat import Asking, ag_ui_blueprint, ai_sdk_blueprint, openai_blueprint
+from .documents import documents_blueprint
 from .doors import install_doors, install_error_handlers
 from .events import events_blueprint
 from .generations import generations_blueprint
@@ -19,6 +20,7 @@ __all__ = [
     "IdempotencyLimits",
     "ag_ui_blueprint",
     "ai_sdk_blueprint",
+    "documents_blueprint",
     "events_blueprint",
     "generations_blueprint",
     "install_doors",

@@ -8,11 +8,14 @@ from urllib.parse import parse_qs, unquote
 from ..hub import TopicsFullError
 from ..lifecycle import RequestHead
 from ..rooms import ROOM_TOPIC_PREFIX, Membership, RoomServices, run_echo
+from ..rooms.documents import DOCUMENT_TOPIC_PREFIX, Editing, EditingServices
+from ..rooms.documents.editing import MESSAGE_OVERHEAD
 from ..rooms.echo import MAX_MESSAGE as ECHO_MAX_MESSAGE
 from ..security import OriginRules, check_host, is_origin_allowed
 from ..transport import Acceptance, WebSocketDoor, offered_subprotocols
 from ..wire.problem import Problem, ProblemError
 from ..wire.room_frames import JSON_SUBPROTOCOL, MAX_FRAME
+from ..wire.websocket import CloseCode
 from .requests import check_name
 
 DEFAULT_NAME = "guest"
@@ -23,8 +26,13 @@ and of emoji, and the space of Chinese and Japanese.
 """
 
 
-def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) -> WebSocketDoor:
-    """The door of `/rooms/{room}` and, with `echo`, of `/echo`."""
+def websocket_door(
+    services: RoomServices, rules: OriginRules, *, echo: bool, editing: EditingServices | None = None
+) -> WebSocketDoor:
+    """The door of `/rooms/{room}`, of `/documents/{document}` and, with `echo`, of `/echo`.
+
+    Without `editing`, documents are not installed.
+    """
 
     def door(head: RequestHead) -> Acceptance | Problem:
         problem = check_host(head, rules)
@@ -38,9 +46,11 @@ def websocket_door(services: RoomServices, rules: OriginRules, *, echo: bool) ->
             return Acceptance(
                 partial(run_echo, services.registry, head.without_headers()), max_message=ECHO_MAX_MESSAGE
             )
-        if parent != "/rooms":
+        if parent not in ("/rooms", "/documents"):
             return Problem("path_unknown", "There is no WebSocket at this path.")
         try:
+            if parent == "/documents":
+                return _accept_editor(head, check_name(name), editing)
             return _accept_member(head, check_name(name), services)
         except ProblemError as error:
             return error.problem
@@ -58,6 +68,31 @@ def _accept_member(head: RequestHead, room: str, services: RoomServices) -> Acce
     except TopicsFullError:
         return Problem("topics_full", "As many rooms are in use as this server allows.")
     return Acceptance(membership.run, subprotocol, MAX_FRAME)
+
+
+def _accept_editor(
+    head: RequestHead, document: str, services: EditingServices | None
+) -> Acceptance | Problem:
+    if services is None:
+        return documents_unavailable()
+    if services.gate.draining:
+        return Problem("server_draining", "The server is shutting down.", headers={"Retry-After": "5"})
+    limits = services.documents.limits
+    if services.documents.editors >= limits.editors:
+        return Problem("connections_full", "As many editors are connected as this server allows.")
+    try:
+        services.hub.admit(DOCUMENT_TOPIC_PREFIX + document)
+    except TopicsFullError:
+        return Problem("topics_full", "As many rooms and documents are in use as this server allows.")
+    editing = Editing(services, head.without_headers(), document)
+    # A document as large as one may be can come in one message.
+    max_message = limits.document_bytes + MESSAGE_OVERHEAD
+    return Acceptance(editing.run, None, max_message, CloseCode.CONTENT_TOO_LARGE)
+
+
+def documents_unavailable() -> Problem:
+    """What is said wherever documents are asked for and are not installed."""
+    return Problem("documents_unavailable", "Documents need the server's extra `documents` to be installed.")
 
 
 def _name_of(head: RequestHead) -> str:

@@ -36,6 +36,7 @@ CODES: dict[str, Code] = {
     "path_unknown": Code(404, "There is nothing at this path"),
     "topic_unknown": Code(404, "The topic has never been used"),
     "room_unknown": Code(404, "The room has never been used"),
+    "document_unknown": Code(404, "The document has never been written into"),
     "generation_unknown": Code(404, "There is no generation of this id"),
     "model_unknown": Code(404, "There is no such model"),
     "method_unknown": Code(405, "The method is not allowed here"),
@@ -56,6 +57,7 @@ CODES: dict[str, Code] = {
     "generations_full": Code(429, "Too many generations are running"),
     "head_too_large": Code(431, "The request head is too large"),
     "server_failed": Code(500, "The server failed"),
+    "documents_unavailable": Code(501, "Documents are not installed here"),
     "provider_failed": Code(502, "The model's provider failed"),
     "provider_refused": Code(502, "The model's provider refused the request"),
     "provider_unavailable": Code(502, "The model's provider cannot be reached"),
@@ -63,6 +65,7 @@ CODES: dict[str, Code] = {
     "server_draining": Code(503, "The server is shutting down"),
     "connections_full": Code(503, "Too many connections are open"),
     "topics_full": Code(503, "Too many topics are in use"),
+    "storage_failed": Code(503, "What is stored cannot be read or written now"),
     "idempotency_keys_full": Code(503, "Too many idempotency keys are in progress"),
     "provider_slow": Code(504, "The model's provider took too long"),
 }

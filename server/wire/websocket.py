@@ -41,6 +41,11 @@ class CloseCode(IntEnum):
     HEARTBEAT_MISSED = 4408
     TOO_SLOW = 4413
     RATE_LIMITED = 4429
+    # Of documents alone, whose clients never come back after 44xx (docs/reference/documents.md).
+    MESSAGE_REFUSED = 4400
+    CONTENT_TOO_LARGE = 4422
+    HEARTBEAT_MISSED_FOR_NOW = 4508
+    TOO_SLOW_FOR_NOW = 4513
 
 
 def text_frame(payload: bytes) -> bytes:

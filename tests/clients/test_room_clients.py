@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import threading
@@ -23,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.browser.conftest import chromium
+from tests.support.npm import npm_install
 from tests.support.process import ServerProcess
 
 __all__ = ["chromium"]
@@ -158,14 +158,7 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
 @pytest.fixture(scope="module")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `ws` in it."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are not both installed")
-    prefix = tmp_path_factory.mktemp("node")
-    command = ["npm", "install", "ws@8", "--prefix", str(prefix), "--no-audit", "--no-fund", "--silent"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"npm could not install ws: {done.stderr.strip()}")
-    return prefix / "node_modules"
+    return npm_install(tmp_path_factory.mktemp("node"), "ws@8")
 
 
 @pytest.fixture

@@ -96,21 +96,28 @@ def server() -> Iterator[ServerProcess]:
 
 async def test_a_stalled_member_is_gone_and_the_others_get_everything(server: ServerProcess) -> None:
     before = stats_of(server)["closed"].get("room", {}).get("slow_consumer", 0)
-    count, padding = 600, "x" * 20_000
+    # No reader that reads is ever further behind than `ahead`, well within the capacity of 1 MiB.
+    count, ahead, padding = 600, 20, "x" * 20_000
     async with member(server.port, "flood") as speaker, member(server.port, "flood") as listener:
         async with member(server.port, "flood", buffer=4096):
             heard: list[list[str]] = [[], []]
+            progress = trio.Condition()
 
             async def listen(peer: WebSocketPeer, into: list[str]) -> None:
                 while len(into) < count:
                     frame = await hear(peer)
                     if frame["type"] == "message":
                         into.append(frame["data"].removesuffix(padding))
+                        async with progress:
+                            progress.notify_all()
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(listen, speaker, heard[0])
                 nursery.start_soon(listen, listener, heard[1])
                 for number in range(count):
+                    async with progress:
+                        while min(map(len, heard)) + ahead < number:
+                            await progress.wait()
                     await speaker.send(saying(f"{number}{padding}"))
             assert heard[0] == heard[1] == [str(number) for number in range(count)]
             await stats_where(server, subscriptions=2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from typing import Any
 import pytest
 
 PATIENCE = 60.0
+YJS = ("yjs@13", "y-websocket@3", "ws@8")
+"""What a Yjs editor is made of."""
 
 
 def node_root() -> Path:
@@ -89,3 +92,14 @@ def _node() -> Path:
 
 def _environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{_node().parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def npm_install(prefix: Path, *packages: str) -> Path:
+    """The folder of modules with `packages` in it; skips the test where that cannot be had."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not both installed")
+    command = ["npm", "install", *packages, "--prefix", str(prefix), "--no-audit", "--no-fund", "--silent"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"npm could not install {' '.join(packages)}: {done.stderr.strip()}")
+    return prefix / "node_modules"

@@ -105,9 +105,12 @@ class ServerProcess:
 
     def restart(self) -> None:
         """SIGTERM, wait, and start again on the same port."""
-        port = self.port
         self.terminate()
-        self._args = [re.sub(r":0$", f":{port}", argument) for argument in self._args]
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start what has ended, on the same port."""
+        self._args = [re.sub(r":0$", f":{self.port}", argument) for argument in self._args]
         self._start()
 
     def _start(self) -> None:

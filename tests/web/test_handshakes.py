@@ -73,6 +73,11 @@ async def test_there_is_no_websocket_elsewhere(services: RoomServices, target: s
     assert knock(services, head(target)) == "path_unknown"
 
 
+async def test_documents_that_are_not_installed_say_so(services: RoomServices) -> None:
+    assert knock(services, head("/documents/paper")) == "documents_unavailable"
+    assert knock(services, head("/documents/.x")) == "name_invalid"
+
+
 async def test_echo_is_there_where_it_is_asked_for(services: RoomServices) -> None:
     accepted = knock(services, head("/echo"), echo=True)
     assert isinstance(accepted, Acceptance)
