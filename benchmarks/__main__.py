@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import burst, departure, fanout, idle, publish, rooms, slow
+from benchmarks import burst, cancel, departure, fanout, idle, publish, rooms, slow
 from benchmarks.machine import describe_machine
 from benchmarks.options import add_peers_folder, peers_of
 from benchmarks.processors import stay_off_the_servers_processor
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "publish": publish,
     "burst": burst,
     "departure": departure,
+    "cancel": cancel,
 }
 
 

@@ -61,6 +61,12 @@ def test_it_publishes_batches(name: str, tmp_path: Path) -> None:
     assert "missing" not in table
 
 
+def test_it_ends_generations_in_each_way(tmp_path: Path) -> None:
+    table = run(["cancel", "--generations=5", "--samples=2", "--rate=20"], tmp_path)
+    for provider in ("`openai`", "a function"):
+        assert table.count(f"| {provider}") == 3
+
+
 def test_a_missing_peer_does_not_fail_the_others(tmp_path: Path) -> None:
     table = run([*RUNS["fanout"], "--only=ceiling", "--only=aiohttp"], tmp_path)
     assert "| aiohttp (missing) | – |" in table
