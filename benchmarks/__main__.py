@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import burst, churn, departure, fanout, files, idle, publish, rooms, rows, slow
+from benchmarks import burst, cancel, churn, departure, fanout, files, idle, publish, rooms, rows, slow
 from benchmarks.machine import describe_machine
 from benchmarks.options import add_peers_folder, peers_of
 from benchmarks.processors import stay_off_the_servers_processor
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "departure": departure,
     "files": files,
     "rows": rows,
+    "cancel": cancel,
 }
 
 

@@ -22,6 +22,11 @@ def cpu_seconds(pid: int) -> float:
         raise ProcessLookupError(f"process {pid} has no time: it ended") from failure
 
 
+def waited_seconds(pid: int) -> float:
+    """How long its first thread has wanted to run and had no processor: what other programs cost it."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def memory_kib(pid: int) -> int:
     """Its own pages and its share of those it shares (PSS); the kernel's socket buffers are not in it."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

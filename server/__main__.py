@@ -41,7 +41,10 @@ def main(
     code = 0
     try:
         trio.run(serve, command.settings, _announce, Extension(blueprints, feeds, providers or {}))
-    except* (OSError, ProviderMissingError) as errors:
+    except* ProviderMissingError as errors:
+        print(f"sluiceway: error: {_innermost(errors)}", file=sys.stderr)
+        code = 2
+    except* OSError as errors:
         print(f"sluiceway: error: {_innermost(errors)}", file=sys.stderr)
         code = 1
     return code

@@ -75,8 +75,11 @@ from .transport import (
     raise_descriptor_limit,
 )
 from .web import (
+    Asking,
     IdempotencyKeys,
     IdempotencyLimits,
+    ag_ui_blueprint,
+    ai_sdk_blueprint,
     datasets_blueprint,
     documents_blueprint,
     events_blueprint,
@@ -85,12 +88,14 @@ from .web import (
     install_doors,
     install_error_handlers,
     jobs_blueprint,
+    openai_blueprint,
     operations_blueprint,
     pages_blueprint,
     publishing_blueprint,
     refuse_events,
     rooms_blueprint,
     text_blueprint,
+    told,
     topics_blueprint,
     websocket_door,
 )
@@ -177,6 +182,7 @@ class Application:
             websockets=websocket_door(self.rooms, self.rules, echo=settings.echo, editing=self.editing),
             on_answer=log_request,
             early_headers=lambda head: cors_headers(head, self.rules),
+            tell=told,
             options=ServerOptions(
                 write_deadline=settings.write_deadline,
                 max_connections=settings.max_connections,
@@ -257,6 +263,7 @@ async def open_application(
                 registry, hub, ceiling, lambda: keys.size + sessions.size + generations.prompt_bytes
             )
             codings = offered_codings()
+            asking = Asking(generations, events, keys, settings.max_body)
             max_body = settings.max_body
             blueprints = (
                 topics_blueprint(events),
@@ -266,6 +273,9 @@ async def open_application(
                 rooms_blueprint(rooms, events, codings, keys, max_body),
                 documents_blueprint(documents),
                 generations_blueprint(generations, events, keys, max_body),
+                openai_blueprint(asking),
+                ai_sdk_blueprint(asking),
+                ag_ui_blueprint(asking),
                 files_blueprint(uploads),
                 jobs_blueprint(imports, events),
                 datasets_blueprint(imports, events, keys),
@@ -294,6 +304,9 @@ def _provider_options(settings: Settings) -> ProviderOptions:
         settings.openai_base_url or os.environ.get("OPENAI_BASE_URL"),
         settings.openai_model,
         settings.openai_api_key or os.environ.get("OPENAI_API_KEY"),
+        settings.local_model,
+        settings.local_context,
+        settings.local_parallel,
     )
 
 

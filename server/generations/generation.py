@@ -34,6 +34,8 @@ AFTER_FINISH_SECONDS = 2.0
 """Time for a provider to say what an answer has cost, once it has said that it is whole."""
 CLOSING_SECONDS = 5.0
 """Time for a store to take the closing delta."""
+NOTE_BYTES = 64 * 1024
+"""Room for what an endpoint remembers of a request."""
 _EVERYTHING = 1_000_000
 
 _log = logging.getLogger("sluiceway.generations")
@@ -64,11 +66,28 @@ class AnswerLimits:
     silence: float
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What an endpoint has to remember of the request for as long as the generation is known.
+
+    Beside what the request holds already, it may take `NOTE_BYTES`; `size` is all of it.
+    """
+
+    value: object
+    size: int
+
+
 class Generation:
     """One answer.  Made and run by `Generations`."""
 
     def __init__(
-        self, hub: Hub, id: str, request: GenerationRequest, principal: str, detach_seconds: float | None
+        self,
+        hub: Hub,
+        id: str,
+        request: GenerationRequest,
+        principal: str,
+        detach_seconds: float | None,
+        note: Note | None = None,
     ) -> None:
         """`detach_seconds` is how long it goes on without a viewer, None for not at all."""
         self.id = id
@@ -76,6 +95,11 @@ class Generation:
         self.principal = principal
         """Who asked for it."""
         self.model = request.model
+        self.note = note
+        self.is_queued = True
+        """Whether it waits for its turn, or has not come to it yet."""
+        self.is_left = False
+        """Whether it had viewers and has none any more."""
         self.started = time.time()
         self.ended: float | None = None
         """Unix times, for display."""
@@ -134,8 +158,15 @@ class Generation:
 
     @property
     def prompt_bytes(self) -> int:
-        """Bytes of the request, held while it runs."""
-        return self._request.size if self._request else 0
+        """Bytes of the request, held while it runs, and of the note, reckoned at its most until then."""
+        if self._request is None:
+            return 0
+        return self._request.size + (NOTE_BYTES if self.note else 0)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that it is reckoned at once it has ended."""
+        return self.size + (self.note.size if self.note else 0)
 
     @property
     def viewers(self) -> int:
@@ -159,9 +190,13 @@ class Generation:
 
         Cancelling this leaves it to end by itself.  Where it had ended, nothing changes.
         """
+        self.stop_nowait(reason)
+        await self._over.wait()
+
+    def stop_nowait(self, reason: str = "client_stopped") -> None:
+        """`stop`, without waiting for the end."""
         self._settle(State.STOPPED, reason)
         self._scope.cancel()
-        await self._over.wait()
 
     def fail(self, code: str) -> None:
         """End it as failed; `code` is a key of `FAILURES`.  Never waits."""
@@ -202,6 +237,7 @@ class Generation:
         key = object()
         self._viewers[key] = end
         self._unwatched = trio.Event()
+        self.is_left = False
         self._scope.deadline = math.inf
         try:
             if self.is_erased:
@@ -211,6 +247,7 @@ class Generation:
             del self._viewers[key]
             if not self._viewers:
                 self._unwatched.set()
+                self.is_left = True
                 self._leave_alone()
 
     def _leave_alone(self) -> None:
@@ -233,6 +270,7 @@ class Generation:
             try:
                 with self._scope:
                     await place.wait()
+                    self.is_queued = False
                     with _apart_from_cancellation():
                         finish = await self._follow(provider, limits)
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends this generation and no other

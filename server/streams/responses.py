@@ -84,6 +84,17 @@ class PulledBody(TrioBody):
             body += piece
         return bytes(body)
 
+    async def wait_gone(self) -> None:
+        """Wait until the client has ended the connection.  The body must have been read.
+
+        A client that has only ended its own side counts as gone, as it does to a stream.
+        """
+        try:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+        except trio.BrokenResourceError:
+            return
+
 
 class PulledRequest(TrioRequest):
     """A request with a `PulledBody`."""

@@ -1,6 +1,7 @@
 """Routes: one blueprint a resource.  Parse the request, call one thing below, shape the answer."""
 
-from .answers import refuse_events
+from .answers import refuse_events, told
+from .compat import Asking, ag_ui_blueprint, ai_sdk_blueprint, openai_blueprint
 from .datasets import datasets_blueprint
 from .documents import documents_blueprint
 from .doors import install_doors, install_error_handlers
@@ -18,8 +19,11 @@ from .text import text_blueprint
 from .topics import topics_blueprint
 
 __all__ = [
+    "Asking",
     "IdempotencyKeys",
     "IdempotencyLimits",
+    "ag_ui_blueprint",
+    "ai_sdk_blueprint",
     "datasets_blueprint",
     "documents_blueprint",
     "events_blueprint",
@@ -28,12 +32,14 @@ __all__ = [
     "install_doors",
     "install_error_handlers",
     "jobs_blueprint",
+    "openai_blueprint",
     "operations_blueprint",
     "pages_blueprint",
     "publishing_blueprint",
     "refuse_events",
     "rooms_blueprint",
     "text_blueprint",
+    "told",
     "topics_blueprint",
     "websocket_door",
 ]

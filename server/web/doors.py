@@ -23,6 +23,8 @@ from ..transport import BodyReadError
 from ..wire.problem import Problem, ProblemError
 from .answers import problem_response
 
+_SLASHES_IN_IDS = ("/api/chat/", "/v1/models/")
+
 _log = logging.getLogger("sluiceway.web")
 
 
@@ -34,14 +36,13 @@ def install_doors(app: Quart, rules: OriginRules) -> None:
         head = head_of(request)
         problem = check_host(head, rules) or check_origin(head, rules) or _check_path(head)
         if problem is not None:
-            return problem_response(problem)
+            return problem_response(problem, head)
         if not is_preflight(head):
             return None
         headers = preflight_headers(head, rules)
         if headers is None:
-            return problem_response(
-                Problem("origin_foreign", "Pages of that origin may not do this. See --allow-origin.")
-            )
+            detail = "Pages of that origin may not do this. See --allow-origin."
+            return problem_response(Problem("origin_foreign", detail), head)
         return Response(b"", 204, headers=headers)
 
     @app.after_request
@@ -60,29 +61,32 @@ def install_error_handlers(app: Quart) -> None:
 
     @app.errorhandler(ProblemError)
     async def known(error: ProblemError) -> Response:
-        return problem_response(error.problem)
+        return problem_response(error.problem, head_of(request))
 
     @app.errorhandler(BodyReadError)
     async def unread(error: BodyReadError) -> Response:
-        return problem_response(error.problem)
+        return problem_response(error.problem, head_of(request))
 
     @app.errorhandler(HTTPException)
     async def http(error: HTTPException) -> Response:
-        return problem_response(_problem_of(error))
+        return problem_response(_problem_of(error), head_of(request))
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
         _log.error("a route failed", exc_info=error)
-        return problem_response(Problem("server_failed", "The server failed. It has been logged."))
+        problem = Problem("server_failed", "The server failed. It has been logged.")
+        return problem_response(problem, head_of(request))
 
 
 def _check_path(head: RequestHead) -> Problem | None:
     """Refuse two spellings that the router would take for another path: `/topics/a%2Fevents` is no
     subscription.
+
+    Ids of other ecosystems may hold slashes; their routes reckon with it.
     """
     if head.path.startswith("//"):
         return Problem("path_unknown", "There is nothing at this path.")
-    if "%2f" in head.path.lower():
+    if "%2f" in head.path.lower() and not head.path.startswith(_SLASHES_IN_IDS):
         return Problem("name_invalid", "A name holds no slash.")
     return None
 

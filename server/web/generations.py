@@ -17,6 +17,7 @@ from ..generations import (
     Generations,
     GenerationStream,
     GenerationUnknownError,
+    Note,
     PlacesFullError,
     RequestError,
     State,
@@ -154,8 +155,8 @@ def generations_blueprint(
 # What the routes of other ecosystems' clients need as well
 
 
-def checked(make: Callable[[], GenerationRequest]) -> GenerationRequest:
-    """What `make` returns.
+def checked(make: Callable[[], GenerationRequest], where: str = "") -> GenerationRequest:
+    """What `make` returns; `where` is the pointer to what it was made of.
 
     Raises:
         ProblemError: what is wrong with the request, with a pointer.
@@ -163,7 +164,7 @@ def checked(make: Callable[[], GenerationRequest]) -> GenerationRequest:
     try:
         return make()
     except RequestError as error:
-        fault = {"pointer": error.pointer, "detail": str(error)}
+        fault = {"pointer": where + error.pointer, "detail": str(error)}
         raise ProblemError(error.code, f"{str(error).capitalize()}.", errors=(fault,)) from None  # type: ignore[arg-type]
 
 
@@ -175,6 +176,7 @@ async def start_once(
     *,
     principal: str,
     detach_seconds: float | None,
+    note: Note | None = None,
 ) -> Generation:
     """Start a generation, or join the one that the same request with the same key has started.
 
@@ -187,7 +189,9 @@ async def start_once(
 
     async def perform() -> Answer:
         try:
-            generation = generations.start(asked, principal=principal, detach_seconds=detach_seconds)
+            generation = generations.start(
+                asked, principal=principal, detach_seconds=detach_seconds, note=note
+            )
         except PlacesFullError:
             detail = "As many generations run and wait as this server allows."
             raise ProblemError("generations_full", detail, Retry_After=RETRY_AFTER) from None

@@ -17,7 +17,7 @@ CONTENT_TYPE = "application/json"
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-_STATUSES = {"body_invalid": 400, "prompt_too_large": 400}
+_STATUSES = {"body_invalid": 400, "prompt_too_large": 400, "generation_gone": 404}
 _CODES = {"model_unknown": "model_not_found", "prompt_too_large": "context_length_exceeded"}
 
 

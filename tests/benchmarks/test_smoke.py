@@ -65,6 +65,12 @@ def test_it_publishes_batches(name: str, tmp_path: Path) -> None:
     assert "missing" not in table
 
 
+def test_it_ends_generations_in_each_way(tmp_path: Path) -> None:
+    table = run(["cancel", "--generations=5", "--samples=2", "--rate=20"], tmp_path)
+    for provider in ("`openai`", "a function"):
+        assert table.count(f"| {provider}") == 3
+
+
 def test_members_of_many_rooms_come_and_go(tmp_path: Path) -> None:
     rooms = ["churn", "--members=12", "--rooms=4", "--churn=5", "--rate=20", "--seconds=1", ONCE]
     table = run([*rooms, "--only=sluiceway"], tmp_path)

@@ -50,6 +50,7 @@ class _Refusal(msgspec.Struct, tag="refusal"):
 
 
 _MAX_METADATA = 16
+_Key = Annotated[str, msgspec.Meta(max_length=64)]
 _Content: TypeAlias = str | list[_InputText | _OutputText | _Refusal]
 
 
@@ -72,7 +73,7 @@ class _Body(Ours, kw_only=True):
     max_output_tokens: Tokens | None = None
     temperature: Temperature | None = None
     top_p: Share | None = None
-    metadata: dict[str, Annotated[str, msgspec.Meta(max_length=512)]] | None = None
+    metadata: dict[_Key, Annotated[str, msgspec.Meta(max_length=512)]] | None = None
     stream: bool | None = None
     background: bool | None = None
     store: bool | None = None

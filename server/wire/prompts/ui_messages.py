@@ -33,12 +33,14 @@ class UIChatRequest:
     """A prompt in the chat `chat_id`.
 
     `continues` is the id of the assistant's message that goes on, where the last message is one: its client
-    has run its tools, and wants the next step added to it.
+    has run its tools, and wants the next step added to it.  `version_4` is whether it looks like one of
+    version 4, whose client reads another form: newer ones say what triggered it, and no content.
     """
 
     prompt: Prompt
     chat_id: str
     continues: str | None
+    version_4: bool
 
 
 class _Part(msgspec.Struct, rename="camel"):
@@ -65,6 +67,7 @@ class _Body(Ours, kw_only=True):
     model: ModelName | None = None
     max_tokens: Tokens | None = None
     temperature: Temperature | None = None
+    trigger: str | None = None
 
 
 def decode_ui_chat(body: bytes, limits: PromptLimits) -> UIChatRequest:
@@ -84,7 +87,8 @@ def decode_ui_chat(body: bytes, limits: PromptLimits) -> UIChatRequest:
         detach_seconds=asked.detach_seconds,
     )
     last = asked.messages[-1]
-    return UIChatRequest(prompt, asked.id, last.id if last.role == "assistant" else None)
+    version_4 = asked.trigger is None and last.content is not None
+    return UIChatRequest(prompt, asked.id, last.id if last.role == "assistant" else None, version_4)
 
 
 def _turns(messages: list[_UIMessage]) -> Iterator[tuple[str, Turn]]:
