@@ -68,11 +68,15 @@ class Narrows:
             up = threading.Thread(target=self._pass_up, args=(client, server), daemon=True)
             up.start()
             try:
-                self._pass_down(server, client, cut)
+                if self._pass_down(server, client, cut):
+                    # A reset, and no end; sent when the last of this process lets go of the socket.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.shutdown(socket.SHUT_RD)
+                else:
+                    self._shut(client)
             except OSError:
-                pass
-            for each in (client, server):
-                self._shut(each)
+                self._shut(client)
+            self._shut(server)
             up.join(10)
             self._open -= {client, server}
 
@@ -84,20 +88,19 @@ class Narrows:
             pass
         self._shut(server)
 
-    def _pass_down(self, server: socket.socket, client: socket.socket, cut: int | None) -> None:
+    def _pass_down(self, server: socket.socket, client: socket.socket, cut: int | None) -> bool:
+        """Pass on what the server sends, up to its end or the cut; whether it was cut."""
         passed = 0
         sizes = itertools.cycle(_SIZES)
         while data := server.recv(65536):
             while data:
                 if cut is not None and passed >= cut:
-                    # A reset, and no end.
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    client.close()
-                    return
+                    return True
                 size = next(sizes)
                 client.sendall(data[:size])
                 passed += len(data[:size])
                 data = data[size:]
+        return False
 
     @staticmethod
     def _shut(each: socket.socket) -> None:
