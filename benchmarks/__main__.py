@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import burst, departure, fanout, idle, publish, rooms, slow
+from benchmarks import burst, churn, departure, fanout, idle, publish, rooms, slow
 from benchmarks.machine import describe_machine
 from benchmarks.options import add_peers_folder, peers_of
 from benchmarks.processors import stay_off_the_servers_processor
@@ -21,6 +21,7 @@ class Benchmark(Protocol):
 BENCHMARKS: dict[str, Benchmark] = {
     "fanout": fanout,
     "rooms": rooms,
+    "churn": churn,
     "slow": slow,
     "idle": idle,
     "publish": publish,

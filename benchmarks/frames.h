@@ -56,6 +56,7 @@ struct frame_reader {
     uint8_t opcode;
     uint8_t control_length;
     uint8_t control[CONTROL_MAX];
+    uint32_t frames; /* whole ones so far */
 };
 
 static inline void answer_ping(struct frame_reader *reader, int fd)
@@ -90,8 +91,11 @@ static inline void walk_frames(struct frame_reader *reader, int fd, const char *
             p += here;
             reader->payload_left -= here;
         }
-        if (!reader->payload_left && !reader->head_length && reader->opcode == OPCODE_PING)
-            answer_ping(reader, fd);
+        if (!reader->payload_left && !reader->head_length) {
+            reader->frames++;
+            if (reader->opcode == OPCODE_PING)
+                answer_ping(reader, fd);
+        }
     }
 }
 

@@ -22,6 +22,7 @@
 
 #define _GNU_SOURCE
 #include "frames.h"
+#include "latencies.h"
 #include "marker.h"
 
 #include <fcntl.h>
@@ -30,7 +31,6 @@
 #include <sys/resource.h>
 
 enum { BATCH = 1024, READ_SIZE = 256 * 1024, NAP_MICROSECONDS = 500 };
-enum { LATENCY_STEP_NANOSECONDS = 10000, LATENCY_STEPS = 200000 };
 /* What a client behind a network has, where loopback has 64 KiB: the server's kernel sizes its send buffer by it, and
    would else hide megabytes. */
 enum { STALLED_SEGMENT = 1460, STALLED_RECEIVE_BUFFER = 4096 };
@@ -67,32 +67,19 @@ static struct {
     double deadline;
 } expectation;
 
-static uint32_t latencies[LATENCY_STEPS];
-static unsigned long long latency_count;
+static struct latencies latencies;
 static uint64_t read_at;
 
-static void keep_latency(uint64_t sent_at)
+static void keep_stamp(uint64_t sent_at)
 {
-    uint64_t step = read_at > sent_at ? (read_at - sent_at) / LATENCY_STEP_NANOSECONDS : 0;
-    latencies[step < LATENCY_STEPS ? step : LATENCY_STEPS - 1]++;
-    latency_count++;
-}
-
-static double latency_at(double share)
-{
-    unsigned long long rank = (unsigned long long)((double)latency_count * share), seen = 0;
-    for (int step = 0; step < LATENCY_STEPS; step++)
-        if ((seen += latencies[step]) > rank)
-            return (step + 1) * (LATENCY_STEP_NANOSECONDS / 1e9);
-    return LATENCY_STEPS * (LATENCY_STEP_NANOSECONDS / 1e9);
+    keep_latency(&latencies, sent_at, read_at);
 }
 
 static void report_latency(void)
 {
-    printf("{\"count\":%llu,\"p50\":%.6f,\"p99\":%.6f,\"most\":%.6f}\n", latency_count, latency_at(0.5),
-           latency_at(0.99), latency_count ? latency_at((double)(latency_count - 1) / (double)latency_count) : 0.0);
-    memset(latencies, 0, sizeof latencies);
-    latency_count = 0;
+    printf("{\"count\":%llu,\"p50\":%.6f,\"p99\":%.6f,\"most\":%.6f}\n", latencies.count,
+           latency_at(&latencies, 0.5), latency_at(&latencies, 0.99), longest_latency(&latencies));
+    forget_latencies(&latencies);
 }
 
 static void set_for_stalling(int fd)
@@ -300,7 +287,7 @@ int main(int count, char **arguments)
         case 'm': text = optarg; break;
         case 'b': burst = atoi(optarg); break;
         case 'w': websocket = true; break;
-        case 'l': stamped = keep_latency; break;
+        case 'l': stamped = keep_stamp; break;
         case 's': stalled = true; break;
         default: die("%s", usage);
         }

@@ -46,7 +46,7 @@ from .hub import (
 )
 from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory
 from .observability import StatsSource, configure, log_request, log_stream_end
-from .rooms import ROOM_TOPIC_PREFIX, Pings, Rooms, RoomServices
+from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices, SessionLimits, Sessions
 from .rooms.documents import (
     DOCUMENT_TOPIC_PREFIX,
     DocumentLimits,
@@ -198,12 +198,20 @@ async def open_application(
     keys = IdempotencyKeys(
         IdempotencyLimits(settings.idempotency_seconds, settings.idempotency_keys, settings.idempotency_bytes)
     )
+    sessions = Sessions(
+        SessionLimits(
+            settings.session_seconds, settings.idle_sessions, settings.session_refs, settings.session_bytes
+        )
+    )
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
         frozenset(host.lower() for host in settings.allow_host),
     )
-    rooms = RoomServices(hub, registry, Rooms(hub), Pings(), gate)
+    members = Rooms(
+        hub, sessions, lambda room: PresenceMode(settings.room_rule(room).presence), settings.leave_grace
+    )
+    rooms = RoomServices(hub, registry, members, Pings(), gate)
     with ExitStack() as stack:
         directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
         documents = _open_documents(settings, hub, directory, stack)
@@ -214,12 +222,15 @@ async def open_application(
             trio.open_nursery() as background,
         ):
             ceiling = settings.memory_ceiling().total
-            stats = StatsSource(registry, hub, ceiling, lambda: keys.size + generations.prompt_bytes)
+            stats = StatsSource(
+                registry, hub, ceiling, lambda: keys.size + sessions.size + generations.prompt_bytes
+            )
             app = _create_app(
                 events, rooms, documents, generations, settings.max_body, keys, rules, stats, rooms_url
             )
             background.start_soon(heartbeats.run)
             background.start_soon(rooms.pings.run)
+            background.start_soon(members.run)
             if documents:
                 background.start_soon(documents.run)
             background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
@@ -319,9 +330,10 @@ def _create_app(
     install_doors(app, rules)
     install_error_handlers(app)
     app.register_blueprint(topics_blueprint(events))
-    app.register_blueprint(events_blueprint(events, offered_codings()))
+    codings = offered_codings()
+    app.register_blueprint(events_blueprint(events, codings))
     app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
-    app.register_blueprint(rooms_blueprint(rooms, keys, max_body))
+    app.register_blueprint(rooms_blueprint(rooms, events, codings, keys, max_body))
     app.register_blueprint(documents_blueprint(documents))
     app.register_blueprint(generations_blueprint(generations, events, keys, max_body))
     asking = Asking(generations, events, keys, max_body)

@@ -260,6 +260,14 @@ def test_a_rule_may_switch_off_what_is_on_by_default() -> None:
     assert settings.topic_rule("b").compress
 
 
+def test_a_room_says_what_its_members_are_told_of_each_other() -> None:
+    settings = Settings.load(["--room", "arena.*:presence=count", "--room", "mirror:presence=off"], {})
+    modes = [settings.room_rule(name).presence for name in ("arena.1", "mirror", "lobby")]
+    assert modes == ["count", "off", "full"]
+    assert "presence 'some' is not " in refusal("--room", "a:presence=some")
+    assert "unknown key 'presence'" in refusal("--topic", "a:presence=off")
+
+
 def test_rooms_are_not_compressed() -> None:
     assert not Settings(compress=True).room_rule("a").compress
 
@@ -308,12 +316,13 @@ def test_the_check_prints_each_rule_on_a_line_with_where_it_came_from() -> None:
 def test_the_ceiling_takes_the_most_that_any_rule_allows(
     argv: list[str], connection: int, topic: int
 ) -> None:
-    of_topics = load(*argv).memory_ceiling().components[:4]
+    of_topics = load(*argv).memory_ceiling().components[:5]
     assert of_topics == (
         Component("connections", 10_000, connection + 64 * KIB),
         Component("encoders", 10_000, 448 * KIB),
         Component("history", 10_000, topic),
         Component("idempotency", 1, 64 * MIB),
+        Component("sessions", 1, 256 * MIB),
     )
 
 

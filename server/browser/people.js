@@ -35,12 +35,13 @@ function remark(room) {
  * @param {Member} member
  * @param {boolean} own
  */
-function person({ member, name }, own) {
+function person({ member, name, state }, own) {
   const item = element("li", own ? "person own" : "person");
   const id = element("span", "id", shortId(member));
   id.title = member;
   item.append(element("span", "name", name));
   if (own) item.append(element("span", "tag", "you"));
   item.append(id);
+  if (Object.keys(state).length > 0) item.append(element("span", "member-state", JSON.stringify(state)));
   return item;
 }

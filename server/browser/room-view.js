@@ -107,6 +107,8 @@ export class RoomView {
       onMessage: (message) => this.#showMessage(message),
       onJoined: (member) => this.#showMove("came", member),
       onLeft: (member) => this.#showMove("left", member),
+      onPresence: () => showPeople(this.#room ?? null),
+      onCount: () => showPeople(this.#room ?? null),
       onGap: ({ reason, missed }) => this.#log.addNotice(gapNotice(reason, missed)),
       onClosing: (closing) => this.#log.addNotice(closingNotice(closing)),
       onState: (state, detail) => mine === this.#room && this.#showState(state, detail),
@@ -150,8 +152,7 @@ export class RoomView {
    * @param {import("./rooms.js").State} state
    * @param {import("./rooms.js").StateDetail} detail
    */
-  #showState(state, { retryMs, code, reason, resumed }) {
-    if (state === "live" && !resumed && this.#sign.state === "reconnecting") this.#log.addNotice(RECONNECTED);
+  #showState(state, { retryMs, code, reason }) {
     this.#sign.show(state, WORDS[state], retryMs);
     if (state === "closed") {
       this.#room = undefined;
@@ -225,14 +226,6 @@ export class RoomView {
     offer("rooms", "known-rooms", known, [this.#name]);
   }
 }
-
-/** @type {import("./notices.js").Notice} */
-const RECONNECTED = {
-  tone: "gap",
-  label: "reconnected",
-  title: "This is a new connection.",
-  text: "What was said in between is not shown.",
-};
 
 /**
  * @param {number | null} code

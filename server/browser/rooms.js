@@ -1,7 +1,8 @@
 // The client for rooms in browsers: be in one, hear everybody, be heard. It stands on the browser's own WebSocket,
 // which neither reconnects nor repeats, and adds that: a connection that breaks is made again as its close code
-// asks, one that died without a word is noticed, and what was sent without an ack is sent again under the same
-// ref. It touches no document, so it works in workers too.
+// asks, by the same member and behind the last message that came; one that died without a word is noticed; and what
+// was sent without an ack is sent again under the same ref, under which it is said once. A reload comes back as the
+// same member, too. It touches no document, so it works in workers.
 //
 //     import { joinRoom } from "/client/rooms.js";
 //     const lobby = joinRoom("lobby", { name: "Ada", onMessage: ({ from, data }) => console.log(from, data) });
@@ -12,10 +13,13 @@ import { backoff } from "./backoff.js";
 import { adviceFor } from "./closes.js";
 import { isMemberName, isName, MEMBER_NAME_RULE, NAME_RULE } from "./names.js";
 import { Outbox, RoomError } from "./outbox.js";
+import { forgetSession, rememberSession, rememberedSession } from "./sessions.js";
 
 export { RoomError };
 
 const SUBPROTOCOL = "sluiceway.v1.json";
+/** What stands before a session's secret, which so stays out of addresses and logs. */
+const SESSION_SUBPROTOCOL = "sluiceway.session.";
 const ABNORMAL = 1006;
 
 /** A connection is taken for dead when a ping of ours is not answered for so long, in milliseconds. */
@@ -32,10 +36,10 @@ const HOME = new URL("..", import.meta.url).href;
  * @property {number | null} retryMs Milliseconds until the next attempt, where one is due.
  * @property {number | null} code The close code; 1006 where there was none.
  * @property {string | null} reason Why: the words beside the close code, `client` after `close()`, `silent` or `lost`.
- * @property {boolean} resumed With `live`: nothing was missed since the last connection.
+ * @property {boolean} resumed With `live`: as the same member as before. What was missed, `onGap` says.
  *
  * @typedef {object} Member
- * @property {string} member The public name of this stay in the room.
+ * @property {string} member The public name.
  * @property {string} name
  * @property {Record<string, unknown>} state
  *
@@ -52,6 +56,9 @@ const HOME = new URL("..", import.meta.url).href;
  * @property {(message: RoomMessage) => void} [onMessage] Every message, one's own included, in one order for all.
  * @property {(member: Member) => void} [onJoined]
  * @property {(member: Member) => void} [onLeft]
+ * @property {(member: Member) => void} [onPresence] A member's `state` is another one now.
+ * @property {(count: number) => void} [onCount] In rooms that count their members, in place of the three before.
+ * @property {(signal: {from: string, data: unknown}) => void} [onSignal] Something of the moment, from a member.
  * @property {(gap: {reason: string, missed: number | null, cursor: string}) => void} [onGap] Messages were missed.
  * @property {(closing: {reason: string, reconnect: boolean, retry_ms: number}) => void} [onClosing] The server is
  *   about to close this connection.
@@ -88,6 +95,9 @@ class Room {
   #options;
   #outbox = new Outbox();
   #member = "";
+  /** @type {string | null} */ #session = null;
+  /** @type {string | null} The id of the last message that came. */ #cursor = null;
+  /** @type {Record<string, unknown> | null} */ #ownState = null;
   #memberCount = 0;
   #attempt = 0;
   #heardAt = 0;
@@ -108,7 +118,7 @@ class Room {
     return this.#state;
   }
 
-  /** This member's own public name; empty before the first `live`. It may change with a new connection. */
+  /** This member's own public name; empty before the first `live`. It changes where a session could not be resumed. */
   get member() {
     return this.#member;
   }
@@ -138,6 +148,34 @@ class Room {
     return acknowledged;
   }
 
+  /**
+   * Replace one's presence state, of at most 1 KiB; also for every connection to come.
+   *
+   * @param {Record<string, unknown>} state
+   */
+  setState(state) {
+    this.#ownState = state;
+    if (this.#state === "live") this.#sendState();
+  }
+
+  /**
+   * Let somebody, or everybody else, have something of the moment. It is lost where it cannot be sent now.
+   *
+   * @param {unknown} data
+   * @param {string} [to] A member's public name.
+   */
+  signal(data, to) {
+    if (this.#state === "live") this.#socket?.send(JSON.stringify({ type: "signal", data, to }));
+  }
+
+  #sendState() {
+    if (this.#ownState === null) return;
+    const own = this.#members.get(this.#member);
+    // The server tells the others alone.
+    if (own !== undefined) this.#members.set(this.#member, { ...own, state: this.#ownState });
+    this.#socket?.send(JSON.stringify({ type: "presence", state: this.#ownState }));
+  }
+
   /** Leave; no callback is called after the `closed` of `onState`. */
   close() {
     this.#end({ reason: "client" });
@@ -151,7 +189,12 @@ class Room {
       return this.#comeBack(ABNORMAL, "lost");
     }
     if (this.#state === "closed") return;
-    const socket = new WebSocket(url, SUBPROTOCOL);
+    this.#session ??= rememberedSession(url.href);
+    const protocols = [SUBPROTOCOL];
+    if (this.#session !== null) protocols.push(SESSION_SUBPROTOCOL + this.#session);
+    const target = new URL(url);
+    if (this.#cursor !== null) target.searchParams.set("last_event_id", this.#cursor);
+    const socket = new WebSocket(target, protocols);
     this.#socket = socket;
     socket.addEventListener("message", (event) => socket === this.#socket && this.#onFrame(event.data));
     socket.addEventListener("close", (event) => socket === this.#socket && this.#onClose(event));
@@ -172,14 +215,23 @@ class Room {
       case "welcome":
         return this.#onWelcome(frame);
       case "message":
+        this.#cursor = frame.id;
         return this.#options.onMessage?.(frame);
+      case "signal":
+        return this.#options.onSignal?.(frame);
       case "ack":
         return this.#outbox.acknowledge(frame);
       case "joined":
         return this.#onJoined(frame);
       case "left":
         return this.#onLeft(frame);
+      case "presence":
+        return this.#onPresence(frame);
+      case "count":
+        this.#memberCount = frame.member_count;
+        return this.#options.onCount?.(this.#memberCount);
       case "gap":
+        this.#cursor = frame.cursor;
         return this.#options.onGap?.(frame);
       case "error":
         return this.#onError(frame);
@@ -189,13 +241,18 @@ class Room {
     }
   }
 
-  /** @param {{member: string, resumed: boolean, heartbeat: number, member_count: number, members: Member[]}} welcome */
-  #onWelcome({ member, resumed, heartbeat, member_count: count, members }) {
+  /** @typedef {{session: string, cursor: string, resumed: boolean, heartbeat: number}} Begun */
+  /** @param {Begun & {member: string, member_count: number, members: Member[]}} welcome */
+  #onWelcome({ member, session, cursor, resumed, heartbeat, member_count: count, members }) {
     this.#member = member;
+    this.#session = session;
+    this.#cursor = cursor;
+    if (this.#url !== null) rememberSession(this.#url.href, session);
     this.#memberCount = count;
     this.#members = new Map(members.map((other) => [other.member, other]));
     this.#heartbeat = heartbeat * 1000;
     this.#attempt = 0;
+    this.#sendState();
     for (const frame of this.#outbox.texts) this.#socket?.send(frame);
     this.#become("live", { resumed });
   }
@@ -213,6 +270,13 @@ class Room {
     this.#members.delete(member);
     this.#memberCount -= 1;
     this.#options.onLeft?.(who);
+  }
+
+  /** @param {{member: string, state: Record<string, unknown>}} frame */
+  #onPresence({ member, state }) {
+    const who = { ...(this.#members.get(member) ?? { member, name: "" }), state };
+    if (this.#members.has(member)) this.#members.set(member, who);
+    this.#options.onPresence?.(who);
   }
 
   /** @param {{code: string, detail: string, ref?: string}} frame */
@@ -281,6 +345,7 @@ class Room {
     clearInterval(this.#watch);
     const socket = this.#socket;
     this.#socket = null;
+    if (this.#url !== null) forgetSession(this.#url.href);
     this.#become("closed", detail);
     this.#outbox.refuseAll(new RoomError("room_closed", "The room was left before the message was acknowledged."));
     socket?.close(1000);

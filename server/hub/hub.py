@@ -216,7 +216,7 @@ class Hub:
                 count = len(item.messages) if isinstance(item, Burst) else 1
                 self.delivered += topic.tell(item) * count
 
-    def announce(self, topic: str, notice: Notice, *, but: Subscription | None = None) -> None:
+    def announce(self, topic: str, notice: Notice, *, but: Collection[Subscription] = ()) -> None:
         """Give `notice` to every subscription of `topic`, apart from `but`.  Never waits."""
         self._topics[topic].tell(notice, but)
 

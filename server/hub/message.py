@@ -173,13 +173,15 @@ class Gap:
 class Notice:
     """Something for subscribers that is no message: it has no id, is not kept, and is not replayed.
 
-    `payload` is what the forms of its topic know how to encode.
+    `payload` is what the forms of its topic know how to encode.  One that is `droppable` is the first thing
+    that a subscription with much to read goes without.
     """
 
-    __slots__ = ("_frames", "payload", "size")
+    __slots__ = ("_frames", "droppable", "payload", "size")
 
-    def __init__(self, payload: object, size: int = OVERHEAD) -> None:
+    def __init__(self, payload: object, size: int = OVERHEAD, *, droppable: bool = False) -> None:
         self.payload = payload
+        self.droppable = droppable
         self.size = size
         self._frames: dict[Form, bytes] = {}
 

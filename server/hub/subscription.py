@@ -258,29 +258,38 @@ class Subscription:
         """Queue `item`, whatever that takes; False where the subscription cannot go on."""
         others = self._queued - lane.count
         others_bytes = self._held_bytes - lane.size
-        if lane.overflow is Overflow.LATEST:
-            if not self._fits_beside(others, others_bytes, 1, item.size):
-                return False
-            lane.replace_all(item)
-            return True
 
         def fits() -> bool:
             return lane.has_room(1, item.size) and self._fits_beside(
                 others, others_bytes, lane.count + 1, lane.size + item.size
             )
 
+        if isinstance(item, Notice) and item.droppable:
+            if lane.has_room_to_spare(item.size) and fits():
+                lane.put(item)
+            else:
+                self._topics.dropped += 1
+            return True
+        if lane.overflow is Overflow.LATEST and not isinstance(item, Notice):
+            lane.drop_messages()
         if not fits():
-            if lane.overflow is not Overflow.DROP_OLDEST or isinstance(item, Notice):
-                return False
-            while lane.count and not fits():
-                self._topics.dropped += lane.drop_oldest()
+            self._topics.dropped += lane.drop_signals()
+            if lane.overflow is Overflow.DROP_OLDEST:
+                while lane.messages and not fits():
+                    self._topics.dropped += lane.drop_oldest()
             if not fits():
-                # A gap for live readers says that nothing is missing: nobody needs to be told that it is.
-                if isinstance(item, Message):
-                    self._topics.dropped += 1
-                    lane.miss(item)
-                return True
+                return self._miss(lane, item)
         lane.put(item)
+        return True
+
+    def _miss(self, lane: Lane, item: Waiting) -> bool:
+        """There is no room for `item`: whether it can do without."""
+        if lane.overflow is not Overflow.DROP_OLDEST or isinstance(item, Notice):
+            return False
+        # A gap for live readers says that nothing is missing: nobody needs to be told that it is.
+        if isinstance(item, Message):
+            self._topics.dropped += 1
+            lane.miss(item)
         return True
 
     @property
@@ -360,7 +369,9 @@ class Subscription:
         if self._replay is not None:
             page = await self._read_page(self._replay)
             if page:
-                return page
+                # What it alone has been told meanwhile may speak of a message in this page, and never of one
+                # in a page before.
+                return [*self._take(inf), *page]
         while not self._lanes and self._first is None:
             if self._ending:
                 raise StopAsyncIteration
@@ -369,7 +380,7 @@ class Subscription:
             await self._wake.wait()
         self._wake = None
         self.touched = True
-        return self._take()
+        return self._take(JOINED_BYTES)
 
     async def _read_page(self, replay: Replay) -> list[Item]:
         if self._ending:
@@ -384,7 +395,8 @@ class Subscription:
             self._topics.join(self)
         return list(items)
 
-    def _take(self) -> list[Item]:
+    def _take(self, limit: float) -> list[Item]:
+        """What waits, oldest first, up to about `limit` bytes."""
         batch: list[Item] = []
         if self._first is not None:
             batch.append(self._first)
@@ -392,7 +404,7 @@ class Subscription:
         size = 0
         waiting = [(lane.offset(), topic) for topic, lane in self._lanes.items()]
         heapify(waiting)
-        while waiting and size < JOINED_BYTES:
+        while waiting and size < limit:
             topic = waiting[0][1]
             lane = self._lanes[topic]
             if lane.missed:

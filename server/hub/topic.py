@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import trio
 
@@ -63,13 +63,13 @@ class Topic:
         for group in tuple(self.groups):
             yield from tuple(group)
 
-    def tell(self, item: Message | Burst | Notice | Gap, but: Subscription | None = None) -> int:
+    def tell(self, item: Message | Burst | Notice | Gap, but: Collection[Subscription] = ()) -> int:
         """One pass over the subscriptions, `but` left out; how many took it.  Awaits nothing."""
         told = 0
         form, frame = None, b""
         # As bare as it can be: this is where the time goes with many who listen.
         for subscription in self.subscriptions() if self.groups else tuple(self.direct):
-            if subscription is but:
+            if subscription in but:
                 continue
             sent = None
             if subscription.idle:

@@ -1,69 +1,38 @@
 """A member's connection, from its welcome to its goodbye.
 
 `Membership.run` is the stream's whole life: a subscription to the room's topic that is written to the
-connection, and a task that reads what the member sends.  However it ends, it ends in one place: the member
-leaves, one reason is counted, and the connection is closed with the code that tells the client what to do.
+connection, and a task that reads what the member sends.  However it ends, it ends in one place: one reason is
+counted, and the connection is closed with the code that tells the client what to do.  Whether the member
+leaves the room with it depends on that code.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import msgspec
 import trio
 
-from ..hub import Draft, Hub, Live, Origin, Selection, Subscription, TopicsFullError, joined
+from ..hub import Draft, Hub, Live, Origin, Selection, Start, Subscription, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
 from ..transport import Connection, ConnectionEndedError, DrainGate
-from ..wire import json_text, room_frames
-from ..wire.room_frames import (
-    ClientMessage,
-    ClientPing,
-    Closing,
-    Error,
-    FrameError,
-    Pong,
-    ServerFrame,
-    Welcome,
-)
-from ..wire.websocket import CloseCode, text_frame
-from .forms import json_frame
+from ..wire import json_text
+from ..wire.room_frames import Closing, Welcome
+from ..wire.websocket import CloseCode
+from .forms import JSON_PROTOCOL, Protocol
+from .goodbyes import WITHOUT_CLOSING, Goodbye, goodbye_for
 from .pings import Pings
-from .room import ROOM_TOPIC_PREFIX, Member, Room, Rooms
+from .presence import Parting
+from .room import ROOM_TOPIC_PREFIX, Room, Rooms, Seat
+from .sessions import Session
+from .speaker import ExpelledError, Speaker
 
 MEMBERS_IN_WELCOME = 100
-ERRORS_IN_A_ROW = 10
-"""Bad frames after which a client is not listened to any more."""
 GOODBYE_SECONDS = 5.0
 """How long a member that fell behind has to take what was already on its way, and the close frame."""
 
 _log = logging.getLogger("sluiceway.rooms")
-
-
-class _Goodbye(NamedTuple):
-    code: CloseCode
-    words: str
-
-
-_GOODBYES: dict[CloseReason, _Goodbye] = {
-    CloseReason.COMPLETED: _Goodbye(CloseCode.NORMAL, "completed"),
-    CloseReason.SLOW_CONSUMER: _Goodbye(CloseCode.TOO_SLOW, "slow_consumer"),
-    CloseReason.HEARTBEAT_MISSED: _Goodbye(CloseCode.HEARTBEAT_MISSED, "heartbeat_missed"),
-    CloseReason.SERVER_DRAINING: _Goodbye(CloseCode.SERVICE_RESTART, "server_draining"),
-    CloseReason.LIMIT: _Goodbye(CloseCode.POLICY, "limit"),
-    CloseReason.ADMIN: _Goodbye(CloseCode.FORBIDDEN, "admin"),
-    CloseReason.FAILED: _Goodbye(CloseCode.INTERNAL_ERROR, "server_failed"),
-}
-
-
-_WITHOUT_CLOSING = frozenset({CloseReason.SLOW_CONSUMER, CloseReason.CLIENT_DISCONNECTED, CloseReason.LIMIT})
-"""Ends that a `closing` frame cannot announce, or that the client brought about: the close code says it all.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +48,21 @@ class RoomServices:
 
 @dataclass(slots=True)
 class Membership:
-    """One connection's stay in a room, under `name`."""
+    """One connection's stay in a room, speaking `protocol`.
+
+    `secret` is that of the session it resumes; without one that is known, it begins one for a member called
+    `name`.  What is kept behind `start` comes first.
+    """
 
     services: RoomServices
     head: RequestHead
     room: str
     name: str
-    _goodbye: _Goodbye | None = None
-    _errors: int = 0
+    protocol: Protocol = JSON_PROTOCOL
+    secret: str | None = field(default=None, repr=False)
+    start: Start = field(default_factory=Live)
+    _goodbye: Goodbye | None = None
+    _heard_code: int | None = None
 
     async def run(self, connection: Connection) -> None:
         """Be in the room until either side ends it; then say goodbye.
@@ -96,10 +72,14 @@ class Membership:
         """
         with self.services.registry.open_stream("room", self.head) as opened:
             try:
-                await self._stay(connection, opened)
+                with self.services.rooms.sessions.use(self.room, self.secret, self.name) as (
+                    session,
+                    resumed,
+                ):
+                    await self._stay(connection, opened, session, resumed=resumed)
             except TopicsFullError:
                 # The place that the handshake was given went to another room before anybody was in this one.
-                self._end(opened, CloseReason.LIMIT, CloseCode.TRY_LATER, "topics_full")
+                self._end(opened, Goodbye(CloseCode.TRY_LATER, "topics_full"))
             finally:
                 opened.bytes_sent = connection.bytes_sent
         if opened.scope.cancelled_caught:
@@ -107,100 +87,95 @@ class Membership:
         reason = opened.reason or CloseReason.COMPLETED
         await self._say_goodbye(connection, reason)
 
-    async def _stay(self, connection: Connection, opened: OpenStream) -> None:
+    async def _stay(
+        self, connection: Connection, opened: OpenStream, session: Session, *, resumed: bool
+    ) -> None:
         services = self.services
         # A member's subscription is also how it is told what concerns it alone: one order for all frames.
         subscription = services.hub.subscribe(
             Selection((ROOM_TOPIC_PREFIX + self.room,)),
-            Live(),
-            form=json_frame,
+            self.start,
+            form=self.protocol.form,
             sink=connection,
             close=lambda reason: _give_up(opened, subscription, reason),
         )
-        member = Member(secrets.token_hex(8), self.name, subscription)
+        seat = Seat(session.member, subscription)
         with (
             opened.hold("subscription"),
             subscription,
-            services.rooms.present(self.room, member) as room,
-            services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
+            services.rooms.seated(seat, session, lambda: self._parting(connection, opened)) as room,
+            services.pings.keep(
+                connection,
+                subscription,
+                on_missed=lambda: opened.end(CloseReason.HEARTBEAT_MISSED),
+                on_stuck=lambda: opened.close(CloseReason.HEARTBEAT_MISSED),
+            ),
         ):
             opened.on_end(subscription.end)
-            await connection.send_all(_framed(self._welcome(member, room)))
+            # Not kept in a variable: it would be held as long as the connection, a hundred members in each.
+            await connection.send_all(
+                self.protocol.framed(self._welcome(room, session, subscription, resumed=resumed))
+            )
+            speaker = Speaker(services.hub, room, session, seat, self.protocol.codec)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, connection, opened, member)
+                nursery.start_soon(self._listen, connection, opened, speaker)
                 async for batch in subscription:
-                    for write in joined(batch, json_frame):
+                    for write in joined(batch, self.protocol.form):
                         await connection.send_all(write)
                 nursery.cancel_scope.cancel()
 
-    def _welcome(self, member: Member, room: Room) -> Welcome:
+    def _welcome(self, room: Room, session: Session, subscription: Subscription, *, resumed: bool) -> Welcome:
         return Welcome(
             room=self.room,
-            member=member.id,
-            session=secrets.token_hex(16),
-            resumed=False,
-            cursor=str(member.subscription.start),
+            member=session.member,
+            session=session.secret,
+            resumed=resumed,
+            cursor=str(subscription.start),
             heartbeat=self.services.pings.interval,
             member_count=len(room.members),
-            members=[here.info() for here in _some_of(room, member)],
+            members=room.listed(session.member, MEMBERS_IN_WELCOME),
         )
 
-    async def _listen(self, connection: Connection, opened: OpenStream, member: Member) -> None:
+    async def _listen(self, connection: Connection, opened: OpenStream, speaker: Speaker) -> None:
         """Read what the member sends until its connection ends."""
         try:
             while True:
-                await self._handle(await connection.receive(), opened, member)
+                await speaker.handle(await connection.receive())
         except ConnectionEndedError as ended:
-            _hear_the_end(ended, opened, member.subscription)
+            self._heard_code = ended.code
+            _hear_the_end(ended, opened, speaker.seat.subscription)
+        except ExpelledError as expelled:
+            self._end(opened, expelled.goodbye)
         except Exception:  # noqa: BLE001 - one member's frame must not end more than its connection
             _log.exception("a frame could not be handled")
             opened.end(CloseReason.FAILED)
 
-    async def _handle(self, text: str | bytes, opened: OpenStream, member: Member) -> None:
-        if isinstance(text, bytes):
-            self._end(opened, CloseReason.LIMIT, CloseCode.UNSUPPORTED_DATA, "binary_unsupported")
-            await trio.sleep_forever()
-            return
-        try:
-            frame = room_frames.decode(text)
-        except FrameError as error:
-            member.tell(Error(error.code, str(error), error.ref))
-            self._errors += 1
-            if self._errors >= ERRORS_IN_A_ROW:
-                self._end(opened, CloseReason.LIMIT, CloseCode.POLICY, "too_many_errors")
-                await trio.sleep_forever()
-            return
-        self._errors = 0
-        match frame:
-            case ClientMessage():
-                await self._publish(frame, member)
-            case ClientPing():
-                member.tell(Pong())
+    def _end(self, opened: OpenStream, goodbye: Goodbye) -> None:
+        self._goodbye = goodbye
+        opened.end(CloseReason.LIMIT)
 
-    async def _publish(self, frame: ClientMessage, member: Member) -> None:
-        origin = Origin(sender=member.id, ref=frame.ref)
-        draft = Draft(ROOM_TOPIC_PREFIX + self.room, json_text.compact(frame.data), origin=origin)
-        await self.services.hub.publish([draft])
+    def _parting(self, connection: Connection, opened: OpenStream) -> Parting:
+        unheard = trio.current_time() - connection.last_heard
+        return Parting(self._code(opened), max(0.0, unheard - self.services.pings.interval))
 
-    def _end(self, opened: OpenStream, reason: CloseReason, code: CloseCode, words: str) -> None:
-        self._goodbye = _Goodbye(code, words)
-        opened.end(reason)
+    def _code(self, opened: OpenStream) -> int:
+        """The code with which the connection has been closed, or will be in a moment."""
+        if self._heard_code is not None:
+            return self._heard_code
+        if opened.reason is None or opened.reason is CloseReason.CLIENT_DISCONNECTED:
+            return CloseCode.ABNORMAL
+        return self._goodbye_for(opened.reason).code
+
+    def _goodbye_for(self, reason: CloseReason) -> Goodbye:
+        return self._goodbye or goodbye_for(reason)
 
     async def _say_goodbye(self, connection: Connection, reason: CloseReason) -> None:
-        goodbye = self._goodbye or _GOODBYES.get(reason, _Goodbye(CloseCode.NORMAL, reason.value))
+        goodbye = self._goodbye_for(reason)
         with trio.move_on_after(GOODBYE_SECONDS):
-            if reason not in _WITHOUT_CLOSING:
+            if reason not in WITHOUT_CLOSING:
                 closing = Closing(reason.value, reconnects(reason), self.services.gate.retry_ms())
-                await connection.send_all(_framed(closing))
+                await connection.send_all(self.protocol.framed(closing))
             await connection.close(goodbye.code, goodbye.words)
-
-
-def _some_of(room: Room, member: Member) -> Iterator[Member]:
-    """Those in the room that a welcome lists, in the order of coming; `member`, who has just come, is one of
-    them.
-    """
-    others = (other for other in room.members.values() if other is not member)
-    return chain(islice(others, MEMBERS_IN_WELCOME - 1), [member])
 
 
 def _hear_the_end(ended: ConnectionEndedError, opened: OpenStream, subscription: Subscription) -> None:
@@ -224,10 +199,6 @@ def _give_up(opened: OpenStream, subscription: Subscription, reason: CloseReason
     subscription.discard()
     opened.scope.deadline = min(opened.scope.deadline, trio.current_time() + GOODBYE_SECONDS)
     opened.end(reason)
-
-
-def _framed(frame: ServerFrame) -> bytes:
-    return text_frame(room_frames.encode(frame))
 
 
 def server_draft(room: str, data: msgspec.Raw, label: str | None) -> Draft:

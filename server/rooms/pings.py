@@ -1,8 +1,9 @@
 """Pings: noticing members whose network is gone, by one ticker for all of them.
 
 Each member is sent a ping each `interval`.  Whatever comes from it, the pong first of all, shows that it is
-there; a member from which nothing has come within `patience` of a ping is gone.  A ping that could not leave,
-since the member takes nothing, counts for nothing: that case is the write deadline's.
+there; a member from which nothing has come within `patience` of a ping is gone.  Where a ping cannot leave,
+since the member takes nothing, it is gone after as long a silence, if it has taken nothing for `patience`: a
+network that is gone swallows what its buffers hold, and no more.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class _Watched:
     connection: Connection
     subscription: Subscription
     on_missed: Callable[[], object]
+    on_stuck: Callable[[], object]
     next_ping: float
     pinged_at: float | None = None
 
@@ -45,14 +47,23 @@ class Pings:
         """Seconds between two pings."""
         return self._interval
 
+    @property
+    def silence(self) -> float:
+        """Seconds of silence after which a member is gone."""
+        return self._interval + self._patience
+
     def keep(
-        self, connection: Connection, subscription: Subscription, on_missed: Callable[[], object]
+        self,
+        connection: Connection,
+        subscription: Subscription,
+        on_missed: Callable[[], object],
+        on_stuck: Callable[[], object],
     ) -> AbstractContextManager[object]:
-        """A context manager: while it is open, `on_missed`, which must not wait, is called when a pong is
-        missed.
+        """A context manager: while it is open, `on_missed` is called when a pong is missed, and `on_stuck`
+        when neither is anything heard nor can anything be written.  They must not wait.
         """
         due = trio.current_time() + self._interval
-        return self._ticker.keep(_Watched(connection, subscription, on_missed, due))
+        return self._ticker.keep(_Watched(connection, subscription, on_missed, on_stuck, due))
 
     async def run(self) -> None:
         """Tick until cancelled; without a member to watch, sleep."""
@@ -60,6 +71,9 @@ class Pings:
 
     def _look_at(self, watched: _Watched) -> None:
         now = trio.current_time()
+        if self._is_stuck(watched.connection, now):
+            watched.on_stuck()
+            return
         pinged_at = watched.pinged_at
         if pinged_at is not None:
             if watched.connection.last_heard >= pinged_at:
@@ -76,3 +90,9 @@ class Pings:
             if watched.subscription.idle and watched.pinged_at is None:
                 watched.pinged_at = now
                 watched.subscription.tell(PING)
+
+    def _is_stuck(self, connection: Connection, now: float) -> bool:
+        refused_at = connection.refused_at
+        if refused_at is None or now < refused_at + self._patience:
+            return False
+        return now >= connection.last_heard + self.silence

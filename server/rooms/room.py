@@ -1,71 +1,169 @@
-"""A room: a topic, and the members that are in it now.
+"""A room: a topic, the members that are in it now, and the connections by which they are.
 
 Presence is told as notices on the room's topic, in one order with its messages.  A room exists while it has
-members; what was said in it stays in the topic's history.
+members, those in their grace among them; what was said in it stays in the topic's history.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 
-from ..hub import Cursor, Hub, Message, Notice, Subscription
-from ..wire.room_frames import Ack, Joined, Left, MemberInfo
+import msgspec
+import trio
+
+from ..hub import OVERHEAD, Cursor, Hub, Message, Notice, Subscription
+from ..wire.room_frames import Count, Joined, Left, MemberInfo, MemberState, ServerFrame, Signal
+from .announcements import TOGETHER_SECONDS, Announcements
+from .graces import Coalesced, Graces
+from .presence import (
+    NO_STATE,
+    Change,
+    Connected,
+    Disconnected,
+    Event,
+    Parting,
+    PresenceMode,
+    Present,
+    Replaced,
+    TimePassed,
+    grace_of,
+    step,
+)
+from .sessions import Session, Sessions
 
 ROOM_TOPIC_PREFIX = "rooms/"
 """Rooms' topics have names that no client can give a topic: they hold a slash."""
+LEAVE_GRACE = 10.0
+"""Seconds that a member whose connection broke has to come back unnoticed."""
+COUNT_SECONDS = 1.0
+"""A room that tells how many there are does so once in this time at most."""
+
+
+Told = Joined | Left | MemberState | Count
+"""What members are told of each other."""
 
 
 @dataclass(eq=False, slots=True)
-class Member:
-    """Somebody in a room, and how to reach them."""
+class Seat:
+    """One connection of `member`, and how to reach it."""
 
-    id: str
-    name: str
+    member: str
     subscription: Subscription
-    state: dict[str, object] = field(default_factory=dict)
 
-    def info(self) -> MemberInfo:
-        """As others see it."""
-        return MemberInfo(self.id, self.name, self.state)
-
-    def tell(self, frame: object) -> None:
-        """Send a frame to this member alone, in order with all else.  Never waits."""
+    def tell(self, frame: ServerFrame) -> None:
+        """Send a frame to this connection alone, in order with all else.  Never waits."""
         self.subscription.tell(Notice(frame))
 
 
 class Room:
     """The members of one room."""
 
-    def __init__(self, hub: Hub, name: str) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        name: str,
+        mode: PresenceMode,
+        count_later: Callable[[Room], object],
+        flush_later: Callable[[Announcements], object],
+    ) -> None:
         self.name = name
         self.topic = ROOM_TOPIC_PREFIX + name
-        self.members: dict[str, Member] = {}
+        self.mode = mode
+        self.members: dict[str, Present] = {}
         self._hub = hub
+        self._count_later = count_later
+        self._seats: dict[str, list[Seat]] = {}
+        self.announcements = Announcements(hub, self.topic, flush_later)
 
-    def enter(self, member: Member) -> None:
-        """Let `member` in, and tell the others."""
-        self.members[member.id] = member
-        info = member.info()
-        self._hub.announce(
-            self.topic, Notice(Joined(info.member, info.name, info.state)), but=member.subscription
-        )
+    def sit(self, seat: Seat, name: str, state: bytes) -> None:
+        """A connection has come.  The others are told where it is its member's first one."""
+        self._seats.setdefault(seat.member, []).append(seat)
+        # What waits to be told, its welcome has; and telling of it may bring all that forward.
+        self.announcements.begin(seat.subscription)
+        self.happen(seat.member, Connected(name, state))
 
-    def leave(self, member: Member) -> None:
-        """Take `member` out, and tell the others."""
-        del self.members[member.id]
-        self._hub.announce(self.topic, Notice(Left(member.id)), but=member.subscription)
+    def rise(self, seat: Seat, grace_ends: float | None) -> None:
+        """A connection is gone; its member may come back until `grace_ends`, None for no grace."""
+        seats = self._seats[seat.member]
+        seats.remove(seat)
+        self.announcements.end(seat.subscription)
+        self.happen(seat.member, Disconnected(grace_ends), but=(seat.subscription,))
+        if not seats:
+            del self._seats[seat.member]
 
-    def acknowledge(self, message: Message) -> None:
-        """Tell a message's sender, if it is here, that the message is kept.
+    def replace_state(self, member: str, state: bytes) -> None:
+        """`member` has replaced its state: the others are told."""
+        self.happen(member, Replaced(state))
 
-        Called before anybody gets the message.
-        """
-        origin = message.origin
-        if origin is None or origin.ref is None or origin.sender is None:
+    def happen(self, member: str, event: Event, but: Collection[Subscription] = ()) -> None:
+        """Take `event` in, and tell all but `member` and `but` what it changes."""
+        present, change = step(self.members.get(member), event)
+        if present is None:
+            self.members.pop(member, None)
+        else:
+            self.members[member] = present
+        if change is None or self.mode is PresenceMode.OFF:
             return
-        sender = self.members.get(origin.sender)
-        if sender is not None:
-            sender.tell(Ack(origin.ref, str(message.id), duplicate=False))
+        if self.mode is PresenceMode.COUNT:
+            if change is not Change.STATE:
+                self._count_later(self)
+            return
+        own = [seat.subscription for seat in self._seats.get(member, ())]
+        self.announce(_told(member, present, change), but=(*own, *but))
+
+    def signal(self, member: str, data: msgspec.Raw, to: str | None) -> None:
+        """Let the connections of `to`, or of everybody but `member`, have `data`, where there is room for it.
+
+        Who is not there, or still catches up, does not get it.
+        """
+        self.announcements.introduce(member)
+        signal = Signal(member, data)
+        notice = Notice(signal, OVERHEAD + 2 * len(bytes(data)), droppable=True)
+        if to is None:
+            self._hub.announce(self.topic, notice, but=[seat.subscription for seat in self.seats_of(member)])
+            return
+        for seat in self.seats_of(to):
+            if not seat.subscription.is_catching_up:
+                seat.subscription.tell(notice)
+
+    def announce(self, frame: Told, but: Collection[Subscription] = ()) -> None:
+        """Send `frame` to every connection apart from `but`, at once or in a moment.  Never waits."""
+        member = None if isinstance(frame, Count) else frame.member
+        size = len(bytes(frame.state)) if isinstance(frame, Joined | MemberState) else 0
+        self.announcements.tell(member, Notice(frame, OVERHEAD + 2 * size), but)
+
+    def announce_count(self) -> None:
+        """Tell everybody how many there are."""
+        self.announce(Count(len(self.members)))
+
+    def seats_of(self, member: str) -> Collection[Seat]:
+        """The connections of `member`; none where it is not there."""
+        return self._seats.get(member, ())
+
+    def listed(self, member: str, limit: int) -> list[MemberInfo]:
+        """At most `limit` members for `member` to know, in the order of coming and itself last; itself alone
+        where it is not told who comes and goes.
+        """
+        others: Iterator[str] = iter(())
+        if self.mode is PresenceMode.FULL:
+            others = islice((other for other in self.members if other != member), limit - 1)
+        return [self.info(each) for each in chain(others, [member])]
+
+    def info(self, member: str) -> MemberInfo:
+        """`member` as others see it."""
+        present = self.members[member]
+        return MemberInfo(member, present.name, msgspec.Raw(present.state))
+
+
+def _told(member: str, present: Present | None, change: Change) -> Told:
+    if present is None:
+        return Left(member)
+    if change is Change.JOINED:
+        return Joined(member, present.name, msgspec.Raw(present.state))
+    return MemberState(member, msgspec.Raw(present.state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +175,51 @@ class RoomInfo:
     last: Cursor | None
 
 
+ModeOf = Callable[[str], PresenceMode]
+"""What the members of the room of that name are told of each other."""
+
+
 class Rooms:
-    """Every room of this process."""
+    """Every room of this process.  `run` must be running."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        sessions: Sessions,
+        mode_of: ModeOf = lambda _: PresenceMode.FULL,
+        leave_grace: float = LEAVE_GRACE,
+    ) -> None:
+        """`leave_grace` is in seconds; 0 for none."""
         self._hub = hub
+        self.sessions = sessions
+        self._mode_of = mode_of
         self._rooms: dict[str, Room] = {}
+        self._leave_grace = leave_grace
+        self._graces: Graces[tuple[str, str]] = Graces(self._on_grace_over)
+        sessions.on_forgotten = self._on_forgotten
+        self._counts: Coalesced[Room] = Coalesced(COUNT_SECONDS, Room.announce_count)
+        self._flushes: Coalesced[Announcements] = Coalesced(TOGETHER_SECONDS, Announcements.flush)
 
-    def present(self, room: str, member: Member) -> _Presence:
-        """A context manager: `member` is in the room named `room` as long as it is open.  Yields the room."""
-        return _Presence(self, room, member)
+    async def run(self) -> None:
+        """Do what is due when time has passed, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._graces.run)
+            nursery.start_soon(self._counts.run)
+            nursery.start_soon(self._flushes.run)
+
+    def seated(self, seat: Seat, session: Session, parting: Callable[[], Parting]) -> _Seated:
+        """A context manager: as long as it is open, `seat`, a connection of `session`, is in the room of
+        that, which it yields.
+
+        Args:
+            seat: the connection.
+            session: its own.
+            parting: asked at the end: how the connection has closed, or is about to.
+
+        Raises:
+            TopicsFullError: at its start, there is no room for another room.
+        """
+        return _Seated(self, session.room, seat, Connected(session.name, session.state), parting)
 
     def room(self, name: str) -> Room | None:
         """The room, None where nobody is in it."""
@@ -108,35 +241,84 @@ class Rooms:
             if name.startswith(ROOM_TOPIC_PREFIX)
         )
 
-    def _open(self, name: str) -> Room:
+    def _sit(self, name: str, seat: Seat, coming: Connected) -> Room:
         room = self._rooms.get(name)
         if room is None:
-            room = Room(self._hub, name)
-            self._hub.set_tap(room.topic, room.acknowledge)
+            room = Room(self._hub, name, self._mode_of(name), self._counts.ask, self._flushes.ask)
+            self._hub.set_tap(room.topic, partial(self._hear, room))
             self._rooms[name] = room
+        self._graces.end((name, seat.member))
+        room.sit(seat, coming.name, coming.state)
         return room
+
+    def _hear(self, room: Room, message: Message) -> None:
+        """Called with each message of the room before anybody gets it."""
+        if message.origin is not None and message.origin.sender is not None:
+            room.announcements.introduce(message.origin.sender)
+        self.sessions.keep(message)
+
+    def _rise(self, room: Room, seat: Seat, parting: Parting) -> None:
+        grace = grace_of(parting, self._leave_grace)
+        room.rise(seat, trio.current_time() + grace if grace else None)
+        present = room.members.get(seat.member)
+        if present is not None and present.leaves_at is not None:
+            self._graces.begin((room.name, seat.member), present.leaves_at)
+        self._close_empty(room)
+
+    def _on_forgotten(self, session: Session) -> None:
+        """Nobody can come back as this member any more."""
+        room = self._rooms.get(session.room)
+        present = room.members.get(session.member) if room else None
+        if room is not None and present is not None and present.leaves_at is not None:
+            self._graces.end((room.name, session.member))
+            room.happen(session.member, TimePassed(present.leaves_at))
+            self._close_empty(room)
+
+    def _on_grace_over(self, who: tuple[str, str]) -> None:
+        name, member = who
+        room = self._rooms[name]
+        room.happen(member, TimePassed(trio.current_time()))
+        self._close_empty(room)
 
     def _close_empty(self, room: Room) -> None:
         if not room.members:
             del self._rooms[room.name]
+            # There may be listeners who are no members.
+            room.announcements.flush()
+            self._flushes.drop(room.announcements)
+            self._counts.drop(room)
             self._hub.set_tap(room.topic, None)
 
 
-class _Presence:
-    __slots__ = ("_member", "_name", "_room", "_rooms")
+class _Seated:
+    __slots__ = ("_coming", "_name", "_parting", "_room", "_rooms", "_seat")
 
-    def __init__(self, rooms: Rooms, name: str, member: Member) -> None:
+    def __init__(
+        self, rooms: Rooms, name: str, seat: Seat, coming: Connected, parting: Callable[[], Parting]
+    ) -> None:
         self._rooms = rooms
         self._name = name
-        self._member = member
+        self._seat = seat
+        self._coming = coming
+        self._parting = parting
         self._room: Room | None = None
 
     def __enter__(self) -> Room:
-        self._room = self._rooms._open(self._name)
-        self._room.enter(self._member)
+        self._room = self._rooms._sit(self._name, self._seat, self._coming)
         return self._room
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._room is not None
-        self._room.leave(self._member)
-        self._rooms._close_empty(self._room)
+        self._rooms._rise(self._room, self._seat, self._parting())
+
+
+__all__ = [
+    "LEAVE_GRACE",
+    "NO_STATE",
+    "ROOM_TOPIC_PREFIX",
+    "ModeOf",
+    "Room",
+    "RoomInfo",
+    "Rooms",
+    "Seat",
+]

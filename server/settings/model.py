@@ -39,6 +39,7 @@ from server.settings.rules import (
     ROOM_KEYS,
     TOPIC_KEYS,
     Overflow,
+    Presence,
     Rule,
     TopicRule,
     TopicSettings,
@@ -119,9 +120,16 @@ class Settings:
     room: tuple[TopicRule, ...] = setting(
         (),
         Rule(ROOM_KEYS),
-        "the same for rooms, without compress, as in 'lobby:history=50,history_seconds=60'",
+        "the same for rooms, with presence (full, count or off) in place of compress, as in "
+        "'lobby:history=50,presence=count'",
         repeatable=True,
         separator=";",
+    )
+    leave_grace: float = setting(
+        10.0, Seconds(zero=True), "time a member whose connection broke has to come back unnoticed"
+    )
+    session_seconds: float = setting(
+        86_400.0, Seconds(most=604_800.0), "time a member may come back as the same after its last connection"
     )
     replay_max: int = setting(10_000, Count(), "most messages replayed on one resume")
     keep_alive: float = setting(60.0, Seconds(), "time an idle connection is kept for its next request")
@@ -207,6 +215,10 @@ class Settings:
         False, TOPIC_KEYS["compress"], "whether streams of a topic are compressed unasked", fixed=True
     )
 
+    presence: Presence = setting(
+        "full", ROOM_KEYS["presence"], "what members of a room are told of each other", fixed=True
+    )
+
     connection_queue: int = setting(
         10_000, Count(), "messages that wait in all topics of a connection together", fixed=True
     )
@@ -221,6 +233,11 @@ class Settings:
     generations_kept: int = setting(10_000, Count(), "generations kept after their end", fixed=True)
     generations_kept_bytes: int = setting(
         64 * MIB, Size(), "bytes kept of generations after their end", fixed=True
+    )
+    idle_sessions: int = setting(10_000, Count(), "sessions kept of members without a connection", fixed=True)
+    session_refs: int = setting(1_000, Count(), "messages remembered by ref in a session", fixed=True)
+    session_bytes: int = setting(
+        256 * MIB, Size(), "bytes kept of sessions without a connection, and of refs", fixed=True
     )
 
     documents_bytes: int = setting(
@@ -265,6 +282,7 @@ class Settings:
                 Component("encoders", self.max_connections, _largest_encoder()),
                 Component("history", self.max_topics, per_topic),
                 Component("idempotency", 1, self.idempotency_bytes),
+                Component("sessions", 1, self.session_bytes),
                 Component("documents", 1, self.documents_bytes),
                 Component("editors", self.max_editors, EDITOR_MESSAGES * self.document_max + AWARENESS),
                 Component("awareness", min(self.max_documents, self.max_editors), AWARENESS),
@@ -305,6 +323,7 @@ class Settings:
             history_bytes=self.history_bytes,
             history_seconds=self.history_seconds,
             compress=self.compress,
+            presence=self.presence,
         )
 
     def _room_defaults(self) -> TopicSettings:

@@ -18,7 +18,10 @@ from server.settings.kinds import Count, Kind, Seconds, Size, Switch, UnfitError
 Overflow = Literal["disconnect", "drop_oldest", "latest", "block"]
 """What happens to a subscriber that is more than its capacity behind."""
 
-ROOM_KEYS: Mapping[str, Kind] = {
+Presence = Literal["full", "count", "off"]
+"""What the members of a room are told of each other."""
+
+_COMMON_KEYS: Mapping[str, Kind] = {
     "capacity": Count(),
     "capacity_bytes": Size(),
     "overflow": choice("disconnect", "drop_oldest", "latest", "block"),
@@ -26,7 +29,8 @@ ROOM_KEYS: Mapping[str, Kind] = {
     "history_bytes": Size(),
     "history_seconds": Seconds(most=86_400.0),
 }
-TOPIC_KEYS: Mapping[str, Kind] = {**ROOM_KEYS, "compress": Switch()}
+TOPIC_KEYS: Mapping[str, Kind] = {**_COMMON_KEYS, "compress": Switch()}
+ROOM_KEYS: Mapping[str, Kind] = {**_COMMON_KEYS, "presence": choice("full", "count", "off")}
 """What a rule may say, in the order in which it is shown."""
 
 # What a name may be made of, and the wildcards: anything else would match no name, and is a slip.
@@ -46,6 +50,7 @@ class TopicSettings:
     history_bytes: int
     history_seconds: float
     compress: bool
+    presence: Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class TopicRule:
     history_bytes: int | None = None
     history_seconds: float | None = None
     compress: bool | None = None
+    presence: Presence | None = None
 
     @property
     def given(self) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from .compression import CompressedStream, compressed
 from .events import FIRST_RETRY_MS, EventServices, EventStream, closing_event, refused_events
-from .forms import framed, shown_gap
+from .forms import ENVELOPE_FORMS, EVENT_FORMS, framed, shown_gap
 from .heartbeats import Heartbeats
 from .responses import PulledBody, PulledRequest, StreamBody, StreamingConnection
 
 __all__ = [
+    "ENVELOPE_FORMS",
+    "EVENT_FORMS",
     "FIRST_RETRY_MS",
     "CompressedStream",
     "EventServices",

@@ -8,15 +8,16 @@ reason.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import trio
 
-from ..hub import Hub, Selection, Start, TopicsFullError, joined
+from ..hub import Form, Hub, Selection, Start, TopicsFullError, joined
 from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
-from ..transport import ByteStream, DrainGate
+from ..transport import ByteStream, DrainGate, Framing
 from ..wire import json_text, sse
-from .forms import ENVELOPE_FORMS, EVENT_FORMS, framed
+from .forms import EVENT_FORMS, framed
 from .heartbeats import Heartbeats
 
 FIRST_RETRY_MS = (1000, 5000)
@@ -35,13 +36,15 @@ class EventServices:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """One subscriber over HTTP: to `selection`, from `start` on, each message in an `envelope` or bare."""
+    """One subscriber over HTTP: to `selection`, from `start` on, each item in the one of `forms` that the
+    stream's framing asks for.
+    """
 
     services: EventServices
     head: RequestHead
     selection: Selection
     start: Start
-    envelope: bool = False
+    forms: Mapping[Framing, Form] = field(default_factory=lambda: EVENT_FORMS)
     visible_heartbeat: bool = False
 
     async def run(self, stream: ByteStream) -> None:
@@ -69,7 +72,7 @@ class EventStream:
     async def _follow(self, stream: ByteStream, opened: OpenStream) -> None:
         """Write the first block and then every message, until the subscription ends."""
         services = self.services
-        form = (ENVELOPE_FORMS if self.envelope else EVENT_FORMS)[stream.framing]
+        form = self.forms[stream.framing]
         with (
             opened.hold("subscription"),
             services.hub.subscribe(

@@ -33,6 +33,10 @@ class Connection(Protocol):
     def last_heard(self) -> float:
         """Trio's clock when the last byte came."""
 
+    @property
+    def refused_at(self) -> float | None:
+        """Trio's clock when the kernel began to refuse what is to be written; None where it does not."""
+
     def try_send(self, frame: bytes) -> Sent:
         """Offer one frame to the kernel.  Never waits, never raises."""
 

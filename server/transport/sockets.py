@@ -60,13 +60,15 @@ class TcpStream(trio.abc.HalfCloseableStream):
     sent.
     """
 
-    __slots__ = ("_sock", "_write_deadline", "send_nowait")
+    __slots__ = ("_sock", "_write_deadline", "refused_at", "send_nowait")
 
     def __init__(self, sock: socket.socket, write_deadline: float) -> None:
         """`write_deadline` is in seconds: how long the peer may take no byte while some are refused."""
         sock.setblocking(False)
         self._sock = sock
         self._write_deadline = write_deadline
+        self.refused_at: float | None = None
+        """Trio's clock when the peer began to take none of what `send_all` writes; None while it does."""
         self.send_nowait: Callable[[bytes | memoryview], int] = sock.send
         """The socket's own `send`: bytes taken; BlockingIOError where none can be, another OSError when the
         peer is gone.
@@ -117,19 +119,21 @@ class TcpStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _send_part(self, part: memoryview) -> int:
-        deadline: float | None = None
-        while True:
-            try:
-                return self.send_nowait(part)
-            except BlockingIOError:
-                if deadline is None:
-                    deadline = trio.current_time() + self._write_deadline
-            except OSError as error:
-                raise _translated(error) from error
-            with trio.move_on_at(deadline) as scope:
-                await self._wait(trio.lowlevel.wait_writable)
-            if scope.cancelled_caught:
-                raise WriteDeadlineError(f"the peer took no byte for {self._write_deadline} seconds")
+        try:
+            while True:
+                try:
+                    return self.send_nowait(part)
+                except BlockingIOError:
+                    if self.refused_at is None:
+                        self.refused_at = trio.current_time()
+                except OSError as error:
+                    raise _translated(error) from error
+                with trio.move_on_at(self.refused_at + self._write_deadline) as scope:
+                    await self._wait(trio.lowlevel.wait_writable)
+                if scope.cancelled_caught:
+                    raise WriteDeadlineError(f"the peer took no byte for {self._write_deadline} seconds")
+        finally:
+            self.refused_at = None
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the kernel takes bytes again."""

@@ -151,6 +151,11 @@ class WebSocketConnection:
         """Trio's clock when the last byte came."""
         return self._wire.last_heard
 
+    @property
+    def refused_at(self) -> float | None:
+        """Trio's clock when the kernel began to refuse bytes; None where it does not."""
+        return self._wire.ordered.refused_at
+
     def try_send(self, frame: bytes) -> Sent:
         """See `Connection.try_send`."""
         return self._wire.ordered.try_send(frame)

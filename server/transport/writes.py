@@ -92,6 +92,16 @@ class OrderedStream:
         return self._stream
 
     @property
+    def refused_at(self) -> float | None:
+        """Trio's clock when the kernel began to refuse bytes that are to be written; None where it does not,
+        or where that is not known.
+        """
+        stream = self._stream
+        while isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        return stream.refused_at if isinstance(stream, TcpStream) else None
+
+    @property
     def broken(self) -> bool:
         """Whether nothing more can be sent."""
         return self._broken

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from ..hub import After, Cursor, Earliest, Live, Rewind, Selection, Start, TopicsFullError
+from ..hub import After, Cursor, Earliest, Form, Live, Rewind, Selection, Start, TopicsFullError
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import EventServices, EventStream
+from ..streams import ENVELOPE_FORMS, EVENT_FORMS, EventServices, EventStream
+from ..transport import Framing
 from ..wire import sse
 from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
@@ -29,7 +30,8 @@ from .requests import (
 MAX_ENTRIES = 64
 """Topics and patterns that one connection may ask for."""
 
-_PARAMETERS = frozenset({"last_event_id", "heartbeat", "rewind", "envelope", "compress"})
+STREAM_PARAMETERS = frozenset({"last_event_id", "heartbeat", "rewind", "compress"})
+"""What may be asked of every event stream."""
 
 
 def events_blueprint(services: EventServices, codings: Sequence[Coding]) -> Blueprint:
@@ -40,29 +42,30 @@ def events_blueprint(services: EventServices, codings: Sequence[Coding]) -> Blue
     async def subscribe(topic: str) -> Response:
         check_name(topic)
         head = head_of(request)
-        query = query_of(head, _PARAMETERS)
+        query = query_of(head, STREAM_PARAMETERS | {"envelope"})
         envelope = one_of(query, "envelope", ("0", "1")) == "1"
-        return _open(services, codings, head, Selection((topic,)), query, envelope=envelope)
+        forms = ENVELOPE_FORMS if envelope else EVENT_FORMS
+        return open_events(services, codings, head, Selection((topic,)), query, forms)
 
     @blueprint.get("/events")
     async def subscribe_to_many() -> Response:
         head = head_of(request)
-        query, entries = queries_of(head, _PARAMETERS, "topic")
+        query, entries = queries_of(head, STREAM_PARAMETERS | {"envelope"}, "topic")
         one_of(query, "envelope", ("1",))
-        return _open(services, codings, head, _selection(entries), query, envelope=True)
+        return open_events(services, codings, head, _selection(entries), query, ENVELOPE_FORMS)
 
     return blueprint
 
 
-def _open(
+def open_events(
     services: EventServices,
     codings: Sequence[Coding],
     head: RequestHead,
     selection: Selection,
     query: dict[str, str],
-    *,
-    envelope: bool,
+    forms: Mapping[Framing, Form],
 ) -> Response:
+    """The answer that streams `selection` in `forms`, as `head` and `query` ask."""
     visible_heartbeat = one_of(query, "heartbeat", ("comment", "event")) == "event"
     start = _start(head, query)
     hub = services.hub
@@ -80,7 +83,7 @@ def _open(
     except TopicsFullError:
         detail = "As many topics are in use as this server allows."
         return refused_response(refuse_events(head, "topics_full", detail, CloseReason.LIMIT, services.gate))
-    stream = EventStream(services, head.without_headers(), selection, start, envelope, visible_heartbeat)
+    stream = EventStream(services, head.without_headers(), selection, start, forms, visible_heartbeat)
     return compressed_event_stream(stream.run, coding) if compress else event_stream(stream.run)
 
 

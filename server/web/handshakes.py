@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qs, unquote
 
-from ..hub import TopicsFullError
+from ..hub import After, Cursor, Earliest, Live, Start, TopicsFullError
 from ..lifecycle import RequestHead
-from ..rooms import ROOM_TOPIC_PREFIX, Membership, RoomServices, run_echo
+from ..rooms import JSON_PROTOCOL, PROTOCOLS, ROOM_TOPIC_PREFIX, Membership, RoomServices, run_echo
 from ..rooms.documents import DOCUMENT_TOPIC_PREFIX, Editing, EditingServices
 from ..rooms.documents.editing import MESSAGE_OVERHEAD
 from ..rooms.echo import MAX_MESSAGE as ECHO_MAX_MESSAGE
 from ..security import OriginRules, check_host, is_origin_allowed
 from ..transport import Acceptance, WebSocketDoor, offered_subprotocols
 from ..wire.problem import Problem, ProblemError
-from ..wire.room_frames import JSON_SUBPROTOCOL, MAX_FRAME
+from ..wire.room_frames import MAX_FRAME
 from ..wire.websocket import CloseCode
 from .requests import check_name
 
 DEFAULT_NAME = "guest"
 MAX_NAME = 64
+SESSION_SUBPROTOCOL = "sluiceway.session."
+"""What stands before a session's secret among the subprotocols."""
+_CREDENTIALS = (SESSION_SUBPROTOCOL, "sluiceway.bearer.")
+_PARAMETERS = ("name", "session", "last_event_id")
 _UNPRINTABLE_IN_NAMES = str.maketrans("", "", "\u200c\u200d\u3000")
 """What Python does not call printable and names are written with: the joiners of Persian, of Indic scripts
 and of emoji, and the space of Chinese and Japanese.
@@ -61,8 +66,14 @@ def websocket_door(
 def _accept_member(head: RequestHead, room: str, services: RoomServices) -> Acceptance | Problem:
     if services.gate.draining:
         return Problem("server_draining", "The server is shutting down.", headers={"Retry-After": "5"})
-    membership = Membership(services, head.without_headers(), room, _name_of(head))
     subprotocol = _subprotocol_of(head)
+    protocol = JSON_PROTOCOL if subprotocol is None else PROTOCOLS[subprotocol]
+    query = _query_of(head)
+    # The query has a secret in it, and is nobody's business from here on.
+    kept = replace(head.without_headers(), query="")
+    membership = Membership(
+        services, kept, room, _name_of(query), protocol, _secret_of(head, query), _start_of(query)
+    )
     try:
         services.hub.admit(ROOM_TOPIC_PREFIX + room)
     except TopicsFullError:
@@ -95,13 +106,37 @@ def documents_unavailable() -> Problem:
     return Problem("documents_unavailable", "Documents need the server's extra `documents` to be installed.")
 
 
-def _name_of(head: RequestHead) -> str:
+def _query_of(head: RequestHead) -> dict[str, str]:
+    """The parameters that a member's handshake knows, each at most once; others mean nothing."""
     try:
         query = parse_qs(head.query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
         raise ProblemError("query_invalid", "The query is not UTF-8, or has too many parameters.") from None
-    (name, *others) = query.get("name", [DEFAULT_NAME])
-    if others or len(name) > MAX_NAME or not _is_readable(name):
+    for name in _PARAMETERS:
+        if len(query.get(name, ())) > 1:
+            raise ProblemError("query_invalid", f"The parameter {name} is given twice.")
+    return {name: query[name][0] for name in _PARAMETERS if name in query}
+
+
+def _secret_of(head: RequestHead, query: dict[str, str]) -> str | None:
+    """The session that is to be resumed.  A subprotocol wins: it is what keeps the secret out of logs."""
+    for name in offered_subprotocols(head):
+        if name.startswith(SESSION_SUBPROTOCOL):
+            return name.removeprefix(SESSION_SUBPROTOCOL)
+    return query.get("session")
+
+
+def _start_of(query: dict[str, str]) -> Start:
+    text = query.get("last_event_id", "")
+    if text == "earliest":
+        return Earliest()
+    # As for topics: an id that is none is of an epoch that never was, and a gap says so.
+    return After(Cursor.parse(text) or Cursor("", 0)) if text else Live()
+
+
+def _name_of(query: dict[str, str]) -> str:
+    name = query.get("name", DEFAULT_NAME)
+    if len(name) > MAX_NAME or not _is_readable(name):
         raise ProblemError(
             "query_invalid", f"name has 1 to {MAX_NAME} printable characters, and not spaces alone."
         )
@@ -114,9 +149,14 @@ def _is_readable(name: str) -> bool:
 
 
 def _subprotocol_of(head: RequestHead) -> str | None:
-    offered = offered_subprotocols(head)
-    if JSON_SUBPROTOCOL in offered:
-        return JSON_SUBPROTOCOL
+    """The first known one that the client offers, None where it offers none at all.
+
+    One that carries a credential is no offer, and is never echoed.
+    """
+    offered = [name for name in offered_subprotocols(head) if not name.startswith(_CREDENTIALS)]
+    for name in offered:
+        if name in PROTOCOLS:
+            return name
     if offered:
-        raise ProblemError("subprotocol_unknown", f"Known here: {JSON_SUBPROTOCOL}.")
+        raise ProblemError("subprotocol_unknown", f"Known here: {', '.join(PROTOCOLS)}.")
     return None

@@ -1,15 +1,30 @@
-"""Rooms over HTTP: who is where, and messages from the server side.  Members themselves come by WebSocket."""
+"""Rooms over HTTP: who is where, what was said, listening, and messages from the server side.  Members
+themselves come by WebSocket.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from quart import Blueprint, Response, request
 
-from ..rooms import RoomInfo, RoomServices, server_draft
+from ..hub import Selection
+from ..rooms import (
+    ROOM_EVENT_FORMS,
+    ROOM_TOPIC_PREFIX,
+    RoomInfo,
+    RoomServices,
+    frame_of,
+    room_message,
+    server_draft,
+)
+from ..streams import EventServices
+from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
 from .answers import Answer, json_answer, json_response, publish_or_refuse
+from .events import STREAM_PARAMETERS, open_events
 from .idempotency import IdempotencyKeys, agreed_key, key_of, keyed_request
 from .requests import (
     DEFAULT_PAGE,
@@ -22,6 +37,7 @@ from .requests import (
     read_body,
     whole_number,
 )
+from .topics import page_of
 
 
 class RoomPublication(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,8 +48,14 @@ class RoomPublication(msgspec.Struct, forbid_unknown_fields=True):
     idempotency_key: str | None = None
 
 
-def rooms_blueprint(services: RoomServices, keys: IdempotencyKeys, max_body: int) -> Blueprint:
-    """The routes of `/rooms`."""
+def rooms_blueprint(
+    services: RoomServices,
+    events: EventServices,
+    codings: Sequence[Coding],
+    keys: IdempotencyKeys,
+    max_body: int,
+) -> Blueprint:
+    """The routes of `/rooms`; event streams are compressed where asked with one of `codings`, best first."""
     blueprint = Blueprint("rooms", __name__)
     rooms, hub = services.rooms, services.hub
 
@@ -53,17 +75,32 @@ def rooms_blueprint(services: RoomServices, keys: IdempotencyKeys, max_body: int
         limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
         info = rooms.info(name)
         if info is None:
-            raise ProblemError("room_unknown", "Nobody has been in the room, and nothing was said in it.")
+            raise _unknown()
         room = rooms.room(name)
-        members = sorted(room.members.values(), key=lambda member: member.id) if room else []
-        following = [member for member in members if member.id > query.get("after", "")]
+        members = sorted(room.members) if room else []
+        following = [member for member in members if member > query.get("after", "")][: limit + 1]
         return json_response(
             {
                 **_shown(info),
-                "members": [member.info() for member in following[:limit]],
-                "next": following[limit - 1].id if len(following) > limit else None,
+                "members": [room.info(member) for member in following[:limit]] if room else [],
+                "next": following[limit - 1] if len(following) > limit else None,
             }
         )
+
+    @blueprint.get("/rooms/<name>/messages")
+    async def read(name: str) -> Response:
+        check_name(name)
+        if rooms.info(name) is None:
+            raise _unknown()
+        return page_of(hub, ROOM_TOPIC_PREFIX + name, room_message, frame_of)
+
+    @blueprint.get("/rooms/<name>/events")
+    async def listen(name: str) -> Response:
+        check_name(name)
+        head = head_of(request)
+        query = query_of(head, STREAM_PARAMETERS)
+        selection = Selection((ROOM_TOPIC_PREFIX + name,))
+        return open_events(events, codings, head, selection, query, ROOM_EVENT_FORMS)
 
     @blueprint.post("/rooms/<name>")
     async def publish(name: str) -> Response:
@@ -89,6 +126,10 @@ def rooms_blueprint(services: RoomServices, keys: IdempotencyKeys, max_body: int
         return (await keys.answer(keyed, perform)).response()
 
     return blueprint
+
+
+def _unknown() -> ProblemError:
+    return ProblemError("room_unknown", "Nobody has been in the room, and nothing was said in it.")
 
 
 def _shown(info: RoomInfo) -> dict[str, object]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 import msgspec
 from quart import Blueprint, Response, request
 
-from ..hub import Cursor, Excerpt, Message, TopicInfo
+from ..hub import Cursor, Gap, Hub, Message, TopicInfo
 from ..streams import EventServices, shown_gap
 from ..wire.problem import ProblemError
 from ..wire.times import rfc3339
@@ -44,13 +45,9 @@ def topics_blueprint(services: EventServices) -> Blueprint:
     @blueprint.get("/topics/<topic>/messages")
     async def read(topic: str) -> Response:
         check_name(topic)
-        query = query_of(head_of(request), frozenset({"after", "before", "limit"}))
-        limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
-        after, before = _cursor(query, "after"), _cursor(query, "before")
         if hub.topic(topic) is None:
             raise _unknown()
-        excerpt = hub.excerpt(topic, after, before, limit)
-        return _page(excerpt, after, before, hub.head)
+        return page_of(hub, topic, _shown_message, lambda gap: shown_gap(gap) | {"id": str(gap.id)})
 
     @blueprint.get("/topics")
     async def look_at_all() -> Response:
@@ -84,10 +81,20 @@ def _cursor(query: dict[str, str], name: str) -> Cursor | None:
     return None if text is None else Cursor.parse(text) or Cursor("", 0)
 
 
-def _page(excerpt: Excerpt, after: Cursor | None, before: Cursor | None, head: Cursor) -> Response:
-    """A page of messages, and the id to go on with in the direction it was read: backwards with `before`
-    alone, where there is more; forwards otherwise, always, for clients that come again.
+def page_of(
+    hub: Hub, topic: str, shown: Callable[[Message], object], shown_gap: Callable[[Gap], object]
+) -> Response:
+    """The page of the topic's messages that the request under way asks for, and the id to go on with in the
+    direction it was read: backwards with `before` alone, where there is more; forwards otherwise, always, for
+    clients that come again.
+
+    Raises:
+        ProblemError: `query_invalid`.
     """
+    query = query_of(head_of(request), frozenset({"after", "before", "limit"}))
+    limit = whole_number(query, "limit", DEFAULT_PAGE, least=1, most=MAX_PAGE)
+    after, before = _cursor(query, "after"), _cursor(query, "before")
+    excerpt = hub.excerpt(topic, after, before, limit)
     messages = excerpt.messages
     following: Cursor | None
     if after is None and before is not None:
@@ -95,11 +102,11 @@ def _page(excerpt: Excerpt, after: Cursor | None, before: Cursor | None, head: C
     elif messages:
         following = messages[-1].id
     else:
-        following = excerpt.gap.id if excerpt.gap else after or head
+        following = excerpt.gap.id if excerpt.gap else after or hub.head
     answer: dict[str, object] = {
-        "messages": [_shown_message(message) for message in messages],
+        "messages": [shown(message) for message in messages],
         "next": None if following is None else str(following),
-        "gap": None if excerpt.gap is None else shown_gap(excerpt.gap) | {"id": str(excerpt.gap.id)},
+        "gap": None if excerpt.gap is None else shown_gap(excerpt.gap),
     }
     return json_response(answer)
 

@@ -109,7 +109,8 @@ def _depth_exceeds(text: bytes, limit: int) -> bool:
 
 
 def explain(message: str) -> tuple[str, str]:
-    """What msgspec said, and its path (``… - at `$.a[0]` ``) as a detail and a JSON pointer.
+    """What msgspec said of JSON or MessagePack, and its path (``… - at `$.a[0]` ``) as a detail and a JSON
+    pointer.
 
     Of mappings msgspec says neither key nor value (``key` in `$.a``, ``$.a[...]``): the pointer ends there.
     """

@@ -1,20 +1,19 @@
-"""The frames of rooms, protocol `sluiceway.v1.json`: one JSON object each, with `type`.
+"""The frames of rooms as structs: one object each, with `type`.  Their bytes are made by `room_codecs`.
 
-Frames to clients are structs that encode themselves; frames from clients are decoded into structs, strictly.
-What a client sent as `data` is passed on as it came, never interpreted.
+What a client gave as `data` or `state` stands in them as JSON text, whatever it came as and goes as, and is
+passed on, never interpreted.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
-from . import json_text
-
-JSON_SUBPROTOCOL = "sluiceway.v1.json"
 MAX_FRAME = 64 * 1024
 """Bytes that a frame from a client may have."""
+MAX_STATE = 1024
+"""Bytes that a member's presence state may have, as compact JSON."""
 
 Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
@@ -30,48 +29,20 @@ class ClientPing(msgspec.Struct, tag="ping", forbid_unknown_fields=True):
     """Ask for a `pong`."""
 
 
-ClientFrame = ClientMessage | ClientPing
+class ClientPresence(msgspec.Struct, tag="presence", forbid_unknown_fields=True):
+    """Replace the member's presence state, an object of at most 1 KiB."""
+
+    state: msgspec.Raw
 
 
-class FrameError(ValueError):
-    """A client's frame is not one.  `code` is stable; the text is fit to be shown; `ref` is the frame's,
-    where it can be read.
-    """
+class ClientSignal(msgspec.Struct, tag="signal", forbid_unknown_fields=True):
+    """Let `to`, or everybody else who listens now, have `data`: not kept, and dropped where it would wait."""
 
-    def __init__(
-        self, code: Literal["frame_malformed", "frame_invalid"], detail: str, ref: str | None
-    ) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.ref = ref
+    data: msgspec.Raw
+    to: str | None = None
 
 
-def decode(text: str) -> ClientFrame:
-    """The frame that a client sent.
-
-    Raises:
-        FrameError: it is not JSON, or no frame that is known.
-    """
-    try:
-        frame: ClientFrame = json_text.decode(text.encode(), ClientFrame)  # type: ignore[arg-type]
-    except json_text.MalformedError as error:
-        raise FrameError("frame_malformed", f"{error}.", _ref_of(text)) from None
-    except json_text.InvalidError as error:
-        where = f" at {error.pointer}" if error.pointer else ""
-        raise FrameError("frame_invalid", f"Not a frame: {error}{where}.", _ref_of(text)) from None
-    return frame
-
-
-class _Referring(msgspec.Struct):
-    ref: Ref | None = None
-
-
-def _ref_of(text: str) -> str | None:
-    """What a frame that cannot be used calls itself: its sender waits for an answer under that name."""
-    try:
-        return msgspec.json.decode(text, type=_Referring).ref
-    except (msgspec.DecodeError, RecursionError):
-        return None
+ClientFrame = ClientMessage | ClientPing | ClientPresence | ClientSignal
 
 
 class MemberInfo(msgspec.Struct):
@@ -79,7 +50,7 @@ class MemberInfo(msgspec.Struct):
 
     member: str
     name: str
-    state: dict[str, object]
+    state: msgspec.Raw
 
 
 class Welcome(msgspec.Struct, tag="welcome"):
@@ -106,6 +77,13 @@ class RoomMessage(msgspec.Struct, tag="message", rename={"sender": "from"}, omit
     label: str | None = None
 
 
+class Signal(msgspec.Struct, tag="signal", rename={"sender": "from"}):
+    """Something of the moment, from a member."""
+
+    sender: str
+    data: msgspec.Raw
+
+
 class Ack(msgspec.Struct, tag="ack"):
     """The message with this `ref` is in the room's history, as `id`."""
 
@@ -119,13 +97,26 @@ class Joined(msgspec.Struct, tag="joined"):
 
     member: str
     name: str
-    state: dict[str, object]
+    state: msgspec.Raw
 
 
 class Left(msgspec.Struct, tag="left"):
     """Somebody is gone."""
 
     member: str
+
+
+class MemberState(msgspec.Struct, tag="presence"):
+    """Somebody's state is another one now."""
+
+    member: str
+    state: msgspec.Raw
+
+
+class Count(msgspec.Struct, tag="count"):
+    """How many are here."""
+
+    member_count: int
 
 
 class Pong(msgspec.Struct, tag="pong"):
@@ -156,9 +147,17 @@ class Closing(msgspec.Struct, tag="closing"):
     retry_ms: int
 
 
-ServerFrame = Welcome | RoomMessage | Ack | Joined | Left | Pong | RoomGap | Error | Closing
-
-
-def encode(frame: ServerFrame) -> bytes:
-    """`frame` as the text of one JSON object, in UTF-8."""
-    return json_text.encode(frame).encode()
+ServerFrame = (
+    Welcome
+    | RoomMessage
+    | Signal
+    | Ack
+    | Joined
+    | Left
+    | MemberState
+    | Count
+    | Pong
+    | RoomGap
+    | Error
+    | Closing
+)

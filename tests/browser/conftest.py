@@ -29,7 +29,8 @@ class Visit:
 @pytest.fixture(scope="module")
 def running_server() -> Iterator[ServerProcess]:
     # Streams end spread over the drain time, and the pages here hold some.
-    with ServerProcess(["--bind", "127.0.0.1:0"], env={"SLUICEWAY_DRAIN_SECONDS": "2"}) as server:
+    flags = ["--bind", "127.0.0.1:0", "--room", "counted.*:presence=count"]
+    with ServerProcess(flags, env={"SLUICEWAY_DRAIN_SECONDS": "2"}) as server:
         yield server
 
 
@@ -45,8 +46,13 @@ def chromium() -> Iterator[Browser]:
     # A module and no longer: Playwright's sync interface keeps an event loop in this thread, which the Trio
     # tests of other modules should not meet.
     with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=_find_chromium(playwright), args=QUIET) as browser:
+        with launched_chromium(playwright) as browser:
             yield browser
+
+
+def launched_chromium(playwright: Playwright) -> Browser:
+    """A Chromium, to be closed with `with`; skips the test where there is none."""
+    return playwright.chromium.launch(executable_path=_find_chromium(playwright), args=QUIET)
 
 
 @pytest.fixture

@@ -47,6 +47,41 @@ def test_who_comes_and_goes_is_shown(running_server: ServerProcess, page: Page, 
     expect(page.locator("#people .name")).to_have_text(["Ada"])
 
 
+def test_a_members_state_is_shown_as_it_changes(
+    running_server: ServerProcess, page: Page, other: Page
+) -> None:
+    _join(page, running_server, "states", "Ada")
+    other.goto(running_server.url)
+    other.evaluate(
+        """async () => {
+            const { joinRoom } = await import("/client/rooms.js");
+            window.room = joinRoom("states", { name: "Grace" });
+            room.setState({ at: "<b>1</b>" });
+        }"""
+    )
+    state = page.locator("#people .member-state")
+    expect(state).to_have_text('{"at":"<b>1</b>"}')
+    other.evaluate("room.setState({ away: true })")
+    expect(state).to_have_text('{"away":true}')
+    own = other.evaluate("room.members.find(({ member }) => member === room.member).state")
+    assert own == {"away": True}
+    other.evaluate("room.setState({})")
+    expect(state).to_have_count(0)
+
+
+def test_a_room_that_only_counts_shows_how_many_there_are(
+    running_server: ServerProcess, page: Page, other: Page
+) -> None:
+    _join(page, running_server, "counted.hall", "Ada")
+    _join(other, running_server, "counted.hall", "Grace")
+    for tab, own in ((page, "Ada"), (other, "Grace")):
+        expect(tab.locator("#people-count")).to_have_text("2")
+        expect(tab.locator("#people .name")).to_have_text([own])
+        expect(tab.locator("#people-more")).to_have_text("and 1 more")
+    other.close()
+    expect(page.locator("#people-count")).to_have_text("1", timeout=2 * PATIENCE_MS)
+
+
 def test_markup_is_shown_as_text(running_server: ServerProcess, page: Page, other: Page) -> None:
     _join(page, running_server, "markup", "Ada")
     _join(other, running_server, "markup", "<i>Grace</i>")
@@ -80,7 +115,8 @@ def test_after_a_restart_both_tabs_are_back_and_nothing_sent_is_lost(
     expect(page.locator("#say-waiting")).to_be_empty()
     for tab in (page, other):
         expect(tab.locator("#room-state")).to_have_text("Live")
-        expect(tab.locator("#said .gap")).to_contain_text("This is a new connection.")
+        # The server began anew: what it had before is gone.
+        expect(tab.locator("#said .gap")).to_contain_text("gap: epoch")
     _say(other, "we are back")
     expect(page.locator(".said .text").last).to_have_text("we are back")
 
@@ -95,6 +131,93 @@ def test_a_reload_comes_back_and_a_left_room_does_not(running_server: ServerProc
     expect(page.locator("#room-state")).to_have_text("Not joined")
     expect(page.get_by_label("Room", exact=True)).to_have_value("kept")
     expect(page.get_by_label("Your name", exact=True)).to_have_value("Ada")
+
+
+def test_a_reload_is_nobodys_news(running_server: ServerProcess, page: Page, other: Page) -> None:
+    _join(page, running_server, "reloaded", "Ada")
+    _join(other, running_server, "reloaded", "Grace")
+    expect(page.locator(".move.came")).to_have_count(1)
+    before = other.locator("#people .own .id").get_attribute("title")
+    for _ in range(3):
+        other.reload()
+        expect(other.locator("#room-state")).to_have_text("Live")
+    assert other.locator("#people .own .id").get_attribute("title") == before
+    _say(other, "as if nothing had been")
+    expect(page.locator(".said .name")).to_have_text("Grace")
+    expect(page.locator(".move")).to_have_count(1)
+    expect(page.locator("#people .name")).to_have_text(["Ada", "Grace"])
+
+
+def test_a_connection_that_breaks_costs_no_message_and_shows_no_secret(
+    running_server: ServerProcess, page: Page
+) -> None:
+    addresses: list[str] = []
+    sockets: list[Any] = []
+
+    def pass_on(socket: Any) -> None:
+        addresses.append(socket.url)
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    page.route_web_socket("**/rooms/broken*", pass_on)
+    page.goto(f"{running_server.url}/#demo")
+    page.evaluate(
+        """() => new Promise(async (live) => {
+            const { joinRoom } = await import("/client/rooms.js");
+            window.heard = [];
+            window.states = [];
+            window.room = joinRoom("broken", {
+                onMessage: ({ data }) => heard.push(data),
+                onGap: () => heard.push("gap"),
+                onState: (state, { resumed }) => { states.push([state, resumed]); live(); },
+            });
+        })"""
+    )
+    _publish(running_server, "broken", 1)
+    _wait_heard(page, 1)
+    member = page.evaluate("room.member")
+    for number in range(2, 5):
+        sockets[-1].close(code=1001)
+        _publish(running_server, "broken", number)
+        _wait_heard(page, number)
+    assert page.evaluate("heard") == [1, 2, 3, 4]
+    assert page.evaluate("room.member") == member
+    assert page.evaluate("states.filter(([state]) => state === 'live').map(([, resumed]) => resumed)") == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    secret = page.evaluate("sessionStorage.getItem(Object.keys(sessionStorage)[0])")
+    assert len(secret) == 32
+    assert not any(secret in address for address in addresses)
+    page.evaluate("room.close()")
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_presence_and_signals_reach_the_callbacks(
+    running_server: ServerProcess, page: Page, other: Page
+) -> None:
+    for tab in (page, other):
+        tab.goto(f"{running_server.url}/#demo")
+        tab.evaluate(
+            """() => new Promise(async (live) => {
+                const { joinRoom } = await import("/client/rooms.js");
+                window.heard = [];
+                window.room = joinRoom("moods", {
+                    onPresence: ({ state }) => heard.push(state),
+                    onSignal: ({ data }) => heard.push(data),
+                    onState: () => live(),
+                });
+            })"""
+        )
+    other.evaluate("room.setState({ mood: 1 })")
+    _wait_heard(page, 1)
+    assert page.evaluate("room.members.map(({ state }) => state)") == [{}, {"mood": 1}]
+    other.evaluate("room.signal('psst')")
+    _wait_heard(page, 2)
+    assert page.evaluate("heard") == [{"mood": 1}, "psst"]
+    assert other.evaluate("heard") == []
 
 
 def test_an_address_of_another_room_moves_over(
@@ -248,6 +371,16 @@ def _join(page: Page, server: ServerProcess, room: str, name: str) -> None:
     page.get_by_label("Your name", exact=True).fill(name)
     page.get_by_role("button", name="Join", exact=True).click()
     expect(page.locator("#room-state")).to_have_text("Live")
+
+
+def _wait_heard(page: Page, count: int) -> None:
+    page.evaluate(
+        """count => new Promise((done) => {
+            const look = () => heard.length >= count ? done() : setTimeout(look, 20);
+            look();
+        })""",
+        count,
+    )
 
 
 def _say(page: Page, text: str) -> None:

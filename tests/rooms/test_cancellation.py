@@ -8,11 +8,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from server.hub import After, Cursor, Draft, HistoryLimits, Live, Start
 from server.lifecycle import CloseReason
 from server.rooms import Membership
 from tests.support.cancel import cancel_at_each_step
 from tests.support.frames import Text
-from tests.support.house import HEAD, Guest, House, hear_to_the_end, open_house, saying
+from tests.support.house import HEAD, Guest, House, hear_to_the_end, hear_until, object_of, open_house, saying
 from tests.support.memory_connection import MemoryConnection, MemoryPeer, memory_connection
 
 Play = Callable[[Guest, MemoryPeer], Awaitable[None]]
@@ -62,9 +63,12 @@ async def fall_behind(other: Guest, peer: MemoryPeer) -> None:
     await hear_to_the_end(peer)
 
 
-async def stay(house: House, connection: MemoryConnection) -> None:
+async def stay(
+    house: House, connection: MemoryConnection, secret: str | None = None, start: Start | None = None
+) -> None:
+    membership = Membership(house.services, HEAD, "lobby", "cancelled", secret=secret, start=start or Live())
     try:
-        await Membership(house.services, HEAD, "lobby", "cancelled").run(connection)
+        await membership.run(connection)
     except* trio.BrokenResourceError:
         pass
     finally:
@@ -81,7 +85,7 @@ async def stay(house: House, connection: MemoryConnection) -> None:
 async def test_a_member_cancelled_at_any_step_has_left_and_nobody_noticed_more(
     play: Play, buffer: int, autojump_clock: MockClock
 ) -> None:
-    async with open_house(capacity=5) as house:
+    async with open_house(capacity=5, leave_grace=0) as house:
         services, other = house.services, await house.join("other")
 
         async def once() -> None:
@@ -121,6 +125,8 @@ async def test_a_member_cancelled_at_any_step_has_left_and_nobody_noticed_more(
 
 async def check_undisturbed(other: Guest, step: int) -> None:
     """The other member hears whole stays of the cancelled one, and then itself."""
+    # All that is told of presence is told by then.
+    await trio.sleep(1)
     await other.say(f"step {step}")
     here: set[str] = set()
     while True:
@@ -132,3 +138,71 @@ async def check_undisturbed(other: Guest, step: int) -> None:
         elif heard["data"] == f"step {step}":
             break
     assert not here, "whoever joined has left"
+
+
+SAID = 150
+
+
+async def come_back(other: Guest, peer: MemoryPeer) -> None:
+    """Have all replayed, say again what was said before, something new, and be something new."""
+    welcome = object_of(await peer.receive())
+    assert welcome["resumed"]
+    await peer.send(saying("old", "old"))
+    await peer.send(saying("new", f"new {trio.current_time()}"))
+    await peer.send('{"type":"presence","state":{"a":1}}')
+    await hear_until(peer, "ack")
+    while (await hear_until(peer, "message"))["data"] != "new":
+        pass
+
+
+@pytest.mark.parametrize("buffer", [500, 64 * 1024], ids=["narrow", "wide"])
+@pytest.mark.parametrize("leave_grace", [0.0, 10.0])
+@pytest.mark.time_limit(100_000)
+async def test_coming_back_cancelled_at_any_step_can_be_done_again(
+    buffer: int, leave_grace: float, autojump_clock: MockClock
+) -> None:
+    history = HistoryLimits(messages=10_000, seconds=100_000)
+    async with open_house(leave_grace=leave_grace, history=history) as house:
+        rooms, hub = house.services.rooms, house.services.hub
+        first = await house.join()
+        await first.say("old", "old")
+        await hear_until(first.peer, "message")
+        for number in range(SAID):
+            await hub.publish([Draft("rooms/lobby", str(number))])
+        first.peer.vanish()
+        await first.ended.wait()
+        start = After(Cursor.parse(first.welcome["cursor"]) or Cursor("", 0))
+        steps = 0
+
+        async def once() -> None:
+            connection, peer = memory_connection(room=buffer)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stay, house, connection, first.session, start)
+                    await come_back(first, peer)
+                    await peer.close()
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.cancel_scope.cancel()
+            finally:
+                peer.vanish()
+                connection.cut()
+
+        async def after(step: int) -> None:
+            nonlocal steps
+            steps = step
+            assert not house.services.registry.streams
+            assert (hub.subscriptions, hub.buffered_bytes) == (0, 0)
+            assert len(rooms.sessions) == 1
+            (session,) = rooms.sessions._idle.values()
+            assert (session.connections, session.saying) == (0, {})
+            assert set(session.said) >= {"old"}
+            # Leaving is a matter of time, and never of who is cancelled.
+            await trio.sleep(leave_grace)
+            await trio.testing.wait_all_tasks_blocked()
+            assert rooms.room("lobby") is None
+
+        assert await cancel_at_each_step(once, after=after) > 10
+        said = [message.data for message in hub.excerpt("rooms/lobby", None, None, 1000).messages]
+        assert said[: SAID + 1] == ['"old"', *map(str, range(SAID))]
+        assert said[SAID + 1 :] == ['"new"'] * (len(said) - SAID - 1)
+        assert 1 <= len(said) - SAID - 1 <= steps + 1, "each attempt says at most one thing, and none again"

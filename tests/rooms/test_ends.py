@@ -111,6 +111,7 @@ async def test_a_failure_ends_its_member_with_1011_and_nobody_else(
         (CloseReason.COMPLETED, 1000, "completed", False),
         (CloseReason.HEARTBEAT_MISSED, 4408, "heartbeat_missed", True),
         (CloseReason.FAILED, 1011, "server_failed", True),
+        (CloseReason.EXPIRED, 4401, "expired", True),
     ],
 )
 async def test_every_end_by_the_server_has_its_code(

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from server.hub import Draft
 from server.lifecycle import CloseReason
 from tests.support.frames import Close, PingFrame
 from tests.support.house import Guest, hear_to_the_end, hear_until, open_house
@@ -55,6 +56,71 @@ async def test_a_member_that_misses_a_pong_is_closed_and_the_others_are_told(
         assert not stays.ended.is_set()
 
 
+async def talk(guest: Guest, begin: float, pause: float) -> None:
+    """Say something large each `pause` seconds, from `begin` on."""
+    await trio.sleep(begin)
+    while True:
+        await guest.say("x" * 1000)
+        await trio.sleep(pause)
+
+
+@pytest.mark.parametrize("pulled_after", [0, 9, 19, 21], ids=lambda seconds: f"after {seconds} s")
+@pytest.mark.parametrize(
+    ("buffer", "begin", "pause"),
+    [
+        (None, 100, 1),
+        (None, 0, 1),
+        (10_000, 0, 1),
+        (20_000, 0, 1),
+        (200, 0, 4),
+        (2000, 5, 0.5),
+        (2000, 10, 0.5),
+        (2000, 15, 0.5),
+        (2000, 20, 0.5),
+        (2000, 22, 0.5),
+    ],
+    ids=str,
+)
+async def test_there_is_no_ghost_35_seconds_after_a_cable_is_pulled(
+    pulled_after: float, buffer: int | None, begin: float, pause: float, autojump_clock: MockClock
+) -> None:
+    """What it is sent is swallowed, all of it or as much as buffers hold, and nothing comes back, not even a
+    word that the connection is gone.  So it is found missing by its pong, by a write that is stuck, or since
+    it is too slow, whichever comes first.
+    """
+    async with open_house(capacity=15) as house, trio.open_nursery() as nursery:
+        stays, goes = await house.join("stays"), await house.join("goes", buffer=buffer or 64 * 1024)
+        left = trio.Event()
+
+        async def hear_it_leave() -> None:
+            assert (await hear_until(stays.peer, "left"))["member"] == goes.id
+            left.set()
+            await hear_to_the_end(stays.peer)
+
+        nursery.start_soon(hear_it_leave)
+        with trio.move_on_after(pulled_after):
+            await hear_to_the_end(goes.peer)
+        goes.peer.answers = False
+        if buffer is None:
+            nursery.start_soon(hear_to_the_end, goes.peer)
+        nursery.start_soon(talk, stays, begin, pause)
+        with trio.fail_after(35):
+            await left.wait()
+        assert not stays.ended.is_set()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_member_that_takes_little_by_little_is_no_ghost(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        guest = await house.join(buffer=100)
+        guest.peer.answers = False
+        await house.services.hub.publish([Draft("rooms/lobby", f'"{"x" * 2000}"')])
+        for _ in range(14):
+            await trio.sleep(9)
+            assert not guest.ended.is_set()
+            guest.peer.take_some()
+
+
 @pytest.mark.parametrize("sign", ["pong", "message"])
 async def test_whatever_comes_from_a_member_is_a_sign_of_life(sign: str, autojump_clock: MockClock) -> None:
     async with open_house() as house:
@@ -82,29 +148,24 @@ async def test_a_sign_of_life_from_before_the_ping_does_not_count(autojump_clock
         assert close == Close(4408, "heartbeat_missed")
 
 
-async def test_a_member_that_takes_nothing_is_not_pinged_but_meets_the_write_deadline(
-    autojump_clock: MockClock,
+@pytest.mark.parametrize("sign", ["message", None])
+async def test_a_member_that_takes_nothing_is_gone_with_the_heartbeat_or_the_write_deadline(
+    sign: str | None, autojump_clock: MockClock
 ) -> None:
-    async with open_house(write_deadline=30) as house:
+    async with open_house(write_deadline=30, leave_grace=0) as house:
         stays, goes = await house.join_two()
+        await trio.sleep(5)
         goes.peer.stall()
-        started = trio.current_time()
         await stays.say("one that cannot be written")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hear_until, stays.peer, "left")
+            await trio.sleep(20)
+            if sign is not None:
+                await goes.say("I am here, and take nothing")
             await goes.ended.wait()
-        assert 29 <= trio.current_time() - started <= 31
-        assert house.closed == {CloseReason.SLOW_CONSUMER: 1}
-
-
-async def test_a_member_that_is_stalled_when_a_ping_is_due_meets_the_write_deadline(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_house(write_deadline=30) as house:
-        stays, goes = await house.join_two()
-        goes.peer.stall()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hear_until, stays.peer, "left")
-            await goes.ended.wait()
-        assert 49 <= trio.current_time() <= 53
-        assert house.closed == {CloseReason.SLOW_CONSUMER: 1}
+        if sign is None:
+            assert 30 <= trio.current_time() <= 32
+            assert house.closed == {CloseReason.HEARTBEAT_MISSED: 1}
+        else:
+            assert 34 <= trio.current_time() <= 36
+            assert house.closed == {CloseReason.SLOW_CONSUMER: 1}

@@ -1,4 +1,4 @@
-"""Who is here: told at once, to all but the one it is about, however somebody leaves."""
+"""Who is here: told to all but the one it is about, however somebody leaves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from server.lifecycle import CloseReason
+from server.rooms import PROTOCOLS, PresenceMode, Protocol
+from server.rooms.announcements import TOGETHER_SECONDS
 from tests.support.house import Guest, House, hear, hear_until, open_house
 
 Leave = Callable[[House, Guest], Awaitable[None]]
@@ -60,27 +62,47 @@ async def test_joined_stays_within_the_room(autojump_clock: MockClock) -> None:
         assert (await ann.hear())["type"] == "message"
 
 
+async def miss_a_heartbeat(house: House, guest: Guest) -> None:
+    list(house.services.registry.streams.values())[-1].end(CloseReason.HEARTBEAT_MISSED)
+
+
+async def be_too_slow(house: House, guest: Guest) -> None:
+    list(house.services.registry.streams.values())[-1].end(CloseReason.SLOW_CONSUMER)
+
+
+async def be_drained(house: House, guest: Guest) -> None:
+    list(house.services.registry.streams.values())[-1].end(CloseReason.SERVER_DRAINING)
+
+
+async def close_for_a_reason_of_its_own(house: House, guest: Guest) -> None:
+    await guest.peer.close(4000)
+
+
 @pytest.mark.parametrize(
-    ("leave", "reason"),
+    ("leave", "reason", "grace"),
     [
-        (close, CloseReason.CLIENT_DISCONNECTED),
-        (go_away, CloseReason.CLIENT_DISCONNECTED),
-        (close_without_code, CloseReason.CLIENT_DISCONNECTED),
-        (vanish, CloseReason.CLIENT_DISCONNECTED),
-        (send_binary, CloseReason.LIMIT),
-        (be_sent_away, CloseReason.ADMIN),
-        (be_cut_off, CloseReason.ADMIN),
+        (close, CloseReason.CLIENT_DISCONNECTED, 0),
+        (close_for_a_reason_of_its_own, CloseReason.CLIENT_DISCONNECTED, 0),
+        (go_away, CloseReason.CLIENT_DISCONNECTED, 10),
+        (close_without_code, CloseReason.CLIENT_DISCONNECTED, 10),
+        (vanish, CloseReason.CLIENT_DISCONNECTED, 10),
+        (send_binary, CloseReason.LIMIT, 0),
+        (be_sent_away, CloseReason.ADMIN, 0),
+        (be_cut_off, CloseReason.ADMIN, 0),
+        (miss_a_heartbeat, CloseReason.HEARTBEAT_MISSED, 0),
+        (be_too_slow, CloseReason.SLOW_CONSUMER, 10),
+        (be_drained, CloseReason.SERVER_DRAINING, 10),
     ],
 )
-async def test_left_is_told_at_once_on_every_kind_of_end(
-    leave: Leave, reason: CloseReason, autojump_clock: MockClock
+async def test_left_is_told_after_the_grace_that_the_close_code_gives(
+    leave: Leave, reason: CloseReason, grace: float, autojump_clock: MockClock
 ) -> None:
     async with open_house() as house:
         stays, goes = await house.join_two()
         started = trio.current_time()
         await leave(house, goes)
         assert await stays.hear() == {"type": "left", "member": goes.id}
-        assert trio.current_time() == started
+        assert trio.current_time() == pytest.approx(started + grace, abs=2 * TOGETHER_SECONDS)
         assert house.closed == {reason: 1}
         room = house.services.rooms.room("lobby")
         assert room is not None
@@ -114,3 +136,101 @@ async def test_members_who_leave_together_are_all_told_of(autojump_clock: MockCl
             other.peer.vanish()
         left = {(await hear_until(stays.peer, "left"))["member"] for _ in others}
         assert left == {other.id for other in others}
+
+
+async def test_a_state_is_replaced_as_a_whole_and_told_to_the_others(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        ann, bob = await house.join_two()
+        await ann.be({"typing": True, "at": 1.50})
+        assert await bob.hear() == {
+            "type": "presence",
+            "member": ann.id,
+            "state": {"typing": True, "at": 1.5},
+        }
+        await ann.be({"away": None})
+        assert (await bob.hear())["state"] == {"away": None}
+        late = await house.join("late")
+        assert {m["name"]: m["state"] for m in late.welcome["members"]} == {
+            "first": {"away": None},
+            "second": {},
+            "late": {},
+        }
+        assert (await ann.hear())["type"] == "joined"
+        await bob.say("hello")
+        assert (await ann.hear())["type"] == "message"
+
+
+async def test_a_state_that_is_the_same_is_no_news(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        ann, bob = await house.join_two()
+        for _ in range(3):
+            await ann.be({"a": 1})
+        await ann.say("hello")
+        assert [(await bob.hear())["type"] for _ in range(2)] == ["presence", "message"]
+
+
+@pytest.mark.parametrize(
+    ("state", "detail"),
+    [
+        ([1], "Not a frame: has to be of type object at /state."),
+        (None, "Not a frame: has to be of type object at /state."),
+        ({"a": "x" * 1017}, "Not a frame: has to be of at most 1024 bytes as compact JSON at /state."),
+    ],
+)
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+async def test_a_state_that_is_none_is_an_error(
+    protocol: Protocol, state: object, detail: str, autojump_clock: MockClock
+) -> None:
+    async with open_house() as house:
+        guest = await house.join(protocol=protocol)
+        await guest.be(state)
+        assert await guest.hear() == {"type": "error", "code": "frame_invalid", "detail": detail}
+        await guest.be({"a": "x" * 1016})
+        await guest.say("hello")
+        assert (await guest.hear())["type"] == "message"
+
+
+async def test_a_room_that_counts_tells_how_many_there_are_once_a_second_at_most(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(presence=PresenceMode.COUNT) as house:
+        first = await house.join()
+        assert await first.hear() == {"type": "count", "member_count": 1}
+        others = [await house.join() for _ in range(50)]
+        await others[0].be({"a": 1})
+        assert others[-1].welcome["member_count"] == 51
+        assert [member["member"] for member in others[-1].welcome["members"]] == [others[-1].id]
+        assert await first.hear() == {"type": "count", "member_count": 51}
+        for other in others:
+            await other.peer.close()
+        started = trio.current_time()
+        assert await first.hear() == {"type": "count", "member_count": 1}
+        assert trio.current_time() - started <= 1
+        await first.say("hello")
+        assert (await first.hear())["type"] == "message"
+
+
+async def test_a_room_without_presence_tells_nobody_of_anybody(autojump_clock: MockClock) -> None:
+    async with open_house(presence=PresenceMode.OFF) as house:
+        first = await house.join()
+        other = await house.join()
+        assert [member["member"] for member in other.welcome["members"]] == [other.id]
+        await other.be({"a": 1})
+        await other.peer.close()
+        await other.ended.wait()
+        await trio.sleep(2)
+        await first.say("hello")
+        assert (await first.hear())["type"] == "message"
+
+
+@pytest.mark.parametrize("mode", [PresenceMode.COUNT, PresenceMode.OFF])
+async def test_a_room_of_thousands_that_does_not_name_them_sends_each_little(
+    mode: PresenceMode, autojump_clock: MockClock
+) -> None:
+    async with open_house(presence=mode) as house:
+        guests = [house.enter(buffer=4096) for _ in range(2000)]
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(2)
+        # Each has a welcome, and a count or two.
+        assert max(len(guest.peer._link.buffer) for guest in guests) < 600
+        assert not house.closed

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 import trio
 from trio.testing import MockClock
 
 from server.hub import Draft
+from server.wire.room_frames import Welcome
 from tests.support.house import hear_until, open_house
 
 
@@ -71,3 +74,11 @@ async def test_nobody_is_told_anothers_secret(autojump_clock: MockClock) -> None
         assert first.welcome["session"] not in str(second.welcome)
         await second.say("hello")
         assert second.welcome["session"] not in str(await hear_until(first.peer, "message"))
+
+
+async def test_a_welcome_is_not_kept_as_long_as_its_connection(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        guests = [await house.join() for _ in range(20)]
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Welcome)]
+        assert len(guests) == 20

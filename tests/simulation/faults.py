@@ -17,8 +17,8 @@ from server.hub import Cursor, Gap, Hub, Message, Subscription, TopicRules
 from server.hub.brokers.memory_replay import MemoryReplay
 from server.hub.lane import Lane
 from server.hub.message import Flush
+from server.hub.topic import Topic
 from server.lifecycle.registry import OpenStream
-from server.rooms.room import Room
 from server.transport import DrainGate, OrderedStream, Sent
 from server.transport.sockets import TcpStream
 
@@ -158,6 +158,18 @@ def who_leaves_stays_subscribed(patch: Patch) -> None:
 
 
 @fault
+def a_pass_loses_a_pattern(patch: Patch) -> None:
+    """As it did once: a group that leaves in the middle of a pass takes the next one's turn."""
+
+    def subscriptions(self: Topic) -> Iterator[Subscription]:
+        yield from tuple(self.direct)
+        for group in self.groups:
+            yield from tuple(group)
+
+    patch.setattr(Topic, "subscriptions", subscriptions)
+
+
+@fault
 def a_foreign_cursor_is_forgotten_too_early(patch: Patch) -> None:
     """As it was once: the first block has an id of the new store, before the gap."""
     old = MemoryReplay.__init__
@@ -228,32 +240,3 @@ def a_draining_server_says_nothing(patch: Patch) -> None:
 def a_draining_server_takes_no_end(patch: Patch) -> None:
     """New streams are opened while it drains."""
     patch.setattr(DrainGate, "draining", False)
-
-
-@fault
-def a_members_leave_is_not_told(patch: Patch) -> None:
-    """It is gone from the room, and nobody hears."""
-
-    def leave(self: Room, member: Any) -> None:
-        del self.members[member.id]
-
-    patch.setattr(Room, "leave", leave)
-
-
-@fault
-def an_ack_comes_behind_its_message(patch: Patch) -> None:
-    """The tap is called after the pass."""
-    old = Hub._deliver
-
-    def deliver(self: Hub, messages: Any) -> None:
-        taps = {name: topic.tap for name, topic in self._topics.items() if topic.tap is not None}
-        for name in taps:
-            self._topics[name].tap = None
-        old(self, messages)
-        for name, tap in taps.items():
-            self._topics[name].tap = tap
-        for message in messages:
-            if message.topic in taps:
-                taps[message.topic](message)
-
-    patch.setattr(Hub, "_deliver", deliver)

@@ -121,10 +121,14 @@ class Follow:
         check(self._told, "a gap before the gap epoch", reason)
         check(self._at is not None and to >= self._at, "a gap goes back", id, "at", self._at)
         assert self._at is not None
+        nothing_missed = not any(missed != 0 for _, missed in topics)
+        if nothing_missed:
+            # Told live: it has an id of its own, and does not wait for that of a later gap.
+            self._close_gaps(self._at)
         self._told_of += [(reason, entry, missed) for entry, missed in topics]
-        self.gaps += any(missed != 0 for _, missed in topics)
+        self.gaps += not nothing_missed
         # Of several gaps at one place, the last has its id; those before stay where the client was.
-        if to > self._at:
+        if to > self._at or nothing_missed:
             self._close_gaps(to)
             self._move(to)
             self._at = to
@@ -211,12 +215,15 @@ class Follow:
 
     def _close_gaps(self, to: int) -> None:
         """Take what gaps have told as accounted for, up to `to`."""
-        # A pattern stands for what is not named beside it.
+        named = {entry for _, entry, _ in self._told_of}
         for reason, entry, missed in sorted(self._told_of, key=lambda each: each[1].endswith("*")):
             if reason == "evicted" and missed is None and self._server.forgets:
                 self._forgotten.append(entry)
             for topic in self._topics_of(entry):
                 if entry.endswith("*"):
+                    if topic in named:
+                        # A pattern stands for what is not named beside it.
+                        continue
                     self._before_pattern.setdefault(topic, self._place(topic))
                 self._account(topic, reason, missed, to)
         self._told_of.clear()
@@ -276,8 +283,9 @@ class Follow:
                 "and are",
                 end - (place or 0),
             )
-            if place is None and begin:
-                before = self._truth.by_topic[topic][begin - 1]
+            dropped = self._dropped.pop(topic, 0)
+            if place is None and begin > dropped:
+                before = self._truth.by_topic[topic][begin - dropped - 1]
                 check(self._may_skip(before), "lost before a gap:", topic, begin)
         self._take_missed(topic, reason, begin, end)
 

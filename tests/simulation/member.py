@@ -1,29 +1,29 @@
-"""Members of rooms: they come by WebSocket, talk, listen in their own way, and go."""
+"""Members of rooms: they come by WebSocket, talk, listen in their own way, are cut, and come back."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import trio
 from wsproto.utilities import LocalProtocolError
 
-from server.hub import Selection
-from tests.support.frames import Close, Text
+from server.hub import Overflow
+from server.rooms import ROOM_TOPIC_PREFIX
 from tests.support.memory_socket import ClientEnd
 from tests.support.websocket_peer import HandshakeError, WebSocketPeer
 
-from .follow import Asked, Follow
+from .attendance import Absence, Attendance, closed, vanished
 from .script import Reader, Stay
 from .stage import GOODBYE_SECONDS, HANGUP_SECONDS, Life, Line, RefusedError, Stage
+from .talk import Session, Talk
 from .truth import check
 from .wire import PacedEnd
 
 _AGAIN_SECONDS = 0.5
-_CODES = frozenset({1000, 1012, 4408, 4413})
-"""What a connection of a well-behaved member can be closed with."""
+_HEARTBEAT_SECONDS = 31.0
+"""Within which a member is found to be gone whose network says nothing: a ping, its patience, and a tick."""
+_CLOSES = {"close": 1000, "away": 1001, "wordless": 1005}
 
 
 class Member:
@@ -33,24 +33,41 @@ class Member:
         self._stage = stage
         self._stays = stays
         self._nursery = nursery
+        self._sessions: dict[str, Session] = {}
+        # Those from which nothing is heard any more, and that the server may not have found to be.
+        self._vanished: list[Line] = []
         self.settled = trio.Event()
         """Set once only its last, endless stay is left."""
-        self.talk: _Talk | None = None
+        self.talk: Talk | None = None
         """Its connection that stands."""
         self.refused = False
         """Whether it was not let in when it came last."""
 
     async def run(self) -> None:
-        """Make all stays, and then one that is prompt, says nothing and has no end."""
+        """Make all stays, and then one that is prompt, says nothing new and has no end."""
         for number, stay in self._stays:
             await trio.sleep(stay.delay)
             await self._make(number, stay)
         number, stay = self._stays[-1]
-        last = replace(stay, says=(), reader=Reader(), room=65536, cut_after=None, leave_after=float("inf"))
-        self.settled.set()
+        last = replace(
+            stay,
+            does=(),
+            resumes=True,
+            reader=Reader(),
+            room=65536,
+            cut_after=None,
+            leave_after=float("inf"),
+            farewell="reset",
+        )
+        self._nursery.start_soon(self._settle)
         while True:
             await self._make(number, last)
             await trio.sleep(_AGAIN_SECONDS)
+
+    async def _settle(self) -> None:
+        for line in self._vanished:
+            await line.served.wait()
+        self.settled.set()
 
     async def _make(self, number: int, stay: Stay) -> None:
         try:
@@ -58,130 +75,86 @@ class Member:
         except RefusedError:
             await trio.sleep(_AGAIN_SECONDS)
             return
-        line.is_member = True
-        end = line.end
-        stream = PacedEnd(end, stay.reader, self._stage.script.random(number), stay.cut_after)
+        rules = life.truth.server.rules_of(ROOM_TOPIC_PREFIX + stay.room_name)
+        line.is_member, line.may_block = True, rules.overflow is Overflow.BLOCK
+        stream = PacedEnd(line.end, stay.reader, self._stage.script.random(number), stay.cut_after)
+        ended = False
         try:
             with trio.move_on_after(stay.leave_after):
                 await self._stay(stream, life, number, stay)
+                ended = True
         except* (EOFError, trio.BrokenResourceError, LocalProtocolError):
-            pass
+            ended = True
         except* HandshakeError as refused:
             self.refused = True
             why = refused.exceptions[0]
             check(life.ending or life.truth.server.forgets, "refused:", why)
         finally:
             talk, self.talk = self.talk, None
-            with trio.move_on_after(GOODBYE_SECONDS, shield=True):
-                await _leave(end, stay.farewell, talk)
-            end.reset()
-            self._nursery.start_soon(_check_served, line)
+            self._go(life, line, stream, stay, talk, by_itself=not ended)
+            if stay.farewell != "vanish":
+                with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                    await _leave(line.end, stay.farewell, talk)
+                line.end.reset()
+            self._nursery.start_soon(_check_served, line, stay, self._stage.script.server.write_deadline)
 
     async def _stay(self, stream: PacedEnd, life: Life, number: int, stay: Stay) -> None:
-        name = f"m{stay.member}"
-        asked = life.truth.head
-        peer = await WebSocketPeer.connect(stream, f"/rooms/{stay.room_name}?name={name}")
+        if not stay.resumes:
+            self._sessions.pop(stay.room_name, None)
+        session = self._sessions.setdefault(stay.room_name, Session())
+        attendance = life.attendances.setdefault(stay.room_name, Attendance())
+        if session.epoch == life.truth.epoch:
+            attendance.try_to_come(session.member)
+        head = life.truth.head
+        target, subprotocols = _handshake(stay, session)
+        peer = await WebSocketPeer.connect(stream, target, subprotocols=subprotocols)
         self.refused = False
-        talk = self.talk = _Talk(peer, life, stay, asked)
+        talk = self.talk = Talk(peer, life, stay, session, head)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_say, peer, number, stay)
+            nursery.start_soon(talk.act, number, self._stage.script.random(number))
             await talk.listen()
             nursery.cancel_scope.cancel()
 
-
-async def _say(peer: WebSocketPeer, number: int, stay: Stay) -> None:
-    for place, pause in enumerate(stay.says):
-        await trio.sleep(pause)
-        ref = f"{number}.{place}"
-        try:
-            await peer.send(json.dumps({"type": "message", "data": {"n": ref}, "ref": ref}))
-        except (trio.BrokenResourceError, LocalProtocolError):
-            # Gone, or closing: the one that listens finds out.
+    def _go(
+        self, life: Life, line: Line, stream: PacedEnd, stay: Stay, talk: Talk | None, *, by_itself: bool
+    ) -> None:
+        """Note the end of a connection, `by_itself` before the server knows of it."""
+        if stay.farewell == "vanish":
+            self._vanished.append(line)
+        if talk is None or not talk.welcomed.is_set():
             return
+        member = talk.session.member
+        room = life.application.rooms.rooms.room(stay.room_name)
+        present = room.members.get(member) if room is not None else None
+        there = present is not None and present.connections == 1
+        alone = all(each is line or each.served.is_set() for each in self._vanished)
+        code = _CLOSES.get(stay.farewell, 1006)
+        # A close frame is heard when the answer to it has left, behind what waits for a slow reader.
+        at_once = not line.may_block and (code == 1006 or stay.is_prompt)
+        absence = Absence()
+        if by_itself and there and alone and at_once:
+            gone = stay.farewell == "vanish"
+            absence = vanished() if gone else closed(code, trio.current_time() - stream.sent_at)
+        life.attendances[stay.room_name].go(member, absence)
 
 
-class _Talk:
-    """One connection, frame by frame."""
-
-    def __init__(self, peer: WebSocketPeer, life: Life, stay: Stay, asked: int) -> None:
-        self.peer = peer
-        self.members: dict[str, str] = {}
-        self.follow: Follow | None = None
-        self.life = life
-        self.room = stay.room_name
-        self._asked = asked
-        self._me = ""
-        self._acks: dict[str, str] = {}
-
-    async def listen(self) -> None:
-        """Read until the server ends it.
-
-        Raises:
-            EOFError, trio.BrokenResourceError: it ended otherwise than with a close frame.
-        """
-        while True:
-            match await self.peer.receive():
-                case Text(text):
-                    self._take(json.loads(text))
-                case Close(code, reason):
-                    check(code in _CODES, "closed with", code, reason)
-                    return
-                case _:
-                    pass
-
-    def check_settled(self) -> None:
-        """It has been quiet: all has been told."""
-        check(self.follow is not None, "no welcome came")
-        assert self.follow is not None
-        self.follow.finish()
-        room = self.life.application.rooms.rooms.room(self.room)
-        present = set(room.members) if room else set()
-        check(set(self.members) == present, "knows of", set(self.members), "and there are", present)
-
-    def _take(self, frame: dict[str, Any]) -> None:
-        kind = frame["type"]
-        if self.follow is None:
-            check(kind == "welcome", "no welcome first:", frame)
-            topic = f"rooms/{self.room}"
-            asked = Asked(Selection((topic,)), "live", head=self._asked)
-            self.follow = Follow(self.life.truth, asked)
-            self.follow.first(frame["cursor"])
-            self._me = frame["member"]
-            self.members = {each["member"]: each["name"] for each in frame["members"]}
-            check(self._me in self.members, "not a member itself")
-            return
-        match kind:
-            case "message":
-                self._take_message(frame)
-            case "ack":
-                check(frame["ref"] not in self._acks, "acknowledged twice:", frame)
-                self._acks[frame["ref"]] = frame["id"]
-            case "joined":
-                check(frame["member"] not in self.members, "joined twice:", frame)
-                self.members[frame["member"]] = frame["name"]
-            case "left":
-                check(frame["member"] in self.members, "left, and was not there:", frame)
-                del self.members[frame["member"]]
-            case "gap":
-                self.follow.gap(frame["cursor"], frame["reason"], [(f"rooms/{self.room}", frame["missed"])])
-            case "closing":
-                pass
-            case _:
-                check(False, "told", frame)
-
-    def _take_message(self, frame: dict[str, Any]) -> None:
-        assert self.follow is not None
-        data = json.dumps(frame["data"], separators=(",", ":"))
-        self.follow.message(frame["id"], f"rooms/{self.room}", data, None)
-        if frame["from"] == self._me:
-            check(self._acks.get(frame["ref"]) == frame["id"], "a message before its ack:", frame)
-        check(frame.get("ref") == frame["data"]["n"], "another one's ref:", frame)
+def _handshake(stay: Stay, session: Session) -> tuple[str, list[str]]:
+    """Target and subprotocols."""
+    query = [f"name=m{stay.member}"]
+    subprotocols = ["sluiceway.v1.msgpack" if stay.packed else "sluiceway.v1.json"]
+    if session.cursor:
+        query.append(f"last_event_id={session.cursor}")
+    if session.secret and stay.shows_secret:
+        query.append(f"session={session.secret}")
+    elif session.secret:
+        subprotocols.append(f"sluiceway.session.{session.secret}")
+    return f"/rooms/{stay.room_name}?{'&'.join(query)}", subprotocols
 
 
-async def _leave(end: ClientEnd, farewell: str, talk: _Talk | None) -> None:
-    if farewell == "close" and talk is not None:
+async def _leave(end: ClientEnd, farewell: str, talk: Talk | None) -> None:
+    if farewell in _CLOSES and talk is not None:
         try:
-            await talk.peer.close()
+            await talk.peer.close(_CLOSES[farewell])
             while True:
                 await talk.peer.receive()
         except (EOFError, trio.BrokenResourceError, LocalProtocolError):
@@ -192,7 +165,12 @@ async def _leave(end: ClientEnd, farewell: str, talk: _Talk | None) -> None:
         await trio.sleep(HANGUP_SECONDS)
 
 
-async def _check_served(line: Line) -> None:
-    with trio.move_on_after(GOODBYE_SECONDS):
+async def _check_served(line: Line, stay: Stay, write_deadline: float) -> None:
+    limit = GOODBYE_SECONDS
+    limit += write_deadline if line.may_block else 0.0
+    if stay.farewell == "vanish":
+        limit += _HEARTBEAT_SECONDS + write_deadline
+    with trio.move_on_after(limit):
         await line.served.wait()
     check(line.served.is_set(), "the server still holds a member that is gone")
+    line.end.reset()

@@ -17,6 +17,7 @@ from .publishers import Publisher, run_purges
 from .script import Post, Purge, Script, Stay, Visit, write_script
 from .stage import GOODBYE_SECONDS, HANGUP_SECONDS, Life, Stage, no_error_logged
 from .subscriber import Subscriber
+from .talk import Talk, check_said_once
 from .truth import SimulationError, check
 from .wire import HttpClient
 
@@ -115,9 +116,21 @@ async def _play_on(stage: Stage, checks: trio.Nursery) -> None:
                 check(member.talk is not None, "a member cannot get in")
                 assert member.talk is not None
                 member.talk.check_settled()
+        _check_nobody_else(life, [member.talk for member in members if member.talk is not None])
+        for truth in stage.truths.values():
+            check_said_once(truth)
         check(life.hub.buffered_bytes == 0, "bytes wait for readers that have read all")
         clients.cancel_scope.cancel()
     await _check_nothing_left(life, script)
+
+
+def _check_nobody_else(life: Life, talks: list[Talk]) -> None:
+    """Who is in a room has a connection that stands: graces are over."""
+    for name in {talk.stay.room_name for talk in talks}:
+        room = life.application.rooms.rooms.room(name)
+        present = set(room.members) if room else set()
+        there = {talk.session.member for talk in talks if talk.stay.room_name == name}
+        check(present == there, "in", name, "are", present, "and should be", there)
 
 
 async def _settle(stage: Stage) -> Life:
@@ -145,7 +158,9 @@ async def _check_nothing_left(life: Life, script: Script) -> None:
     check(not any(stats["streams"].values()), "streams:", stats["streams"])
     check(stats["subscriptions"] == 0, "subscriptions:", stats["subscriptions"])
     check(stats["connections"] == {"http": 1, "websocket": 0}, "connections:", stats["connections"])
-    held = stats["buffered_bytes"] - life.hub.history_bytes
+    # Members may yet come back.
+    sessions = life.application.rooms.rooms.sessions
+    held = stats["buffered_bytes"] - life.hub.history_bytes - sessions.size
     # Answers to keys are kept for a while.
     keyed = any(post.repeat for _, post in _pieces(script, Post))
     check(held == 0 or (keyed and held > 0), "buffered:", held)

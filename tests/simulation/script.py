@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from server.hub import HistoryLimits, HubLimits, Overflow, ReplayLimits, TopicRules
+from server.rooms import ROOM_TOPIC_PREFIX
 
 TOPICS = ("a", "b", "a.x", "a.y", "b.z")
 ENTRIES = (*TOPICS, "a*", "a*", "a.*", "b*", "*", "*")
@@ -100,14 +101,30 @@ class Stay:
     member: int
     delay: float
     room_name: str
-    says: tuple[float, ...] = ()
-    """Pauses before each message that it says."""
+    does: tuple[tuple[float, str], ...] = ()
+    """What it does, each after a pause: `say` a message, say `again` one that was acknowledged, `clash` with
+    it by saying something else under its ref, `signal` to everybody, `whisper` to one, or replace its
+    `state`.
+    """
+    resumes: bool = True
+    """Whether it comes as the member that it was in this room, behind what it had."""
+    shows_secret: bool = False
+    """Whether its session's secret is in the address, and not among the subprotocols."""
+    packed: bool = False
+    """Whether it speaks MessagePack."""
     room: int = 65536
     reader: Reader = Reader()
     cut_after: int | None = None
     leave_after: float = 20.0
     farewell: str = "close"
-    """`close`, `reset` or `fin`."""
+    """`close`, `away` or `wordless`, with a close frame that says 1000, 1001 or nothing; `reset` or `fin`; or
+    `vanish`: its network is gone, and nobody is told.
+    """
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it takes everything at once."""
+        return self.room >= 65536 and self.reader == Reader()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +194,7 @@ class Script:
 def write_script(seed: int) -> Script:
     """The script of `seed`."""
     random = Random(seed)
-    profile = random.choices(("mixed", "tiny", "crowded", "catch-up", "rooms"), (8, 6, 3, 1, 2))[0]
+    profile = random.choices(PROFILES, WEIGHTS)[0]
     author = _Author(random, profile)
     match profile:
         case "catch-up":
@@ -193,7 +210,8 @@ def write_script(seed: int) -> Script:
 class _Author:
     def __init__(self, random: Random, profile: str) -> None:
         self.random = random
-        self.tiny = profile in ("tiny", "crowded")
+        self.tiny = profile in ("tiny", "crowded", "patterns")
+        self.patterns = profile == "patterns"
         self.crowded = profile == "crowded"
         self.pieces: list[Piece] = []
         self.span = random.choice((15.0, 40.0, 90.0))
@@ -203,7 +221,7 @@ class _Author:
 
     def write_mixed(self) -> None:
         random = self.random
-        for client in range(random.randint(2, 5)):
+        for client in range(random.randint(4, 8) if self.patterns else random.randint(2, 5)):
             self._client(client, random.randint(1, 5))
         self._posts(random.randint(8, 30))
         for _ in range(random.choice((0, 0, 1, 3))):
@@ -214,10 +232,17 @@ class _Author:
 
     def write_rooms(self) -> None:
         random = self.random
+        for name in ROOMS:
+            overflow = random.choices(tuple(Overflow), (5, 3, 1, 1))[0]
+            self.server.rules[ROOM_TOPIC_PREFIX + name] = self._rules(overflow)
         for member in range(random.randint(2, 5)):
-            self._member(member, random.randint(1, 3))
+            self._member(member, random.randint(1, 6))
         self._client(0, 2)
         self._posts(5)
+        for _ in range(random.choice((0, 1, 3))):
+            # From the server side: more than a member can be told at once when it comes back.
+            count = random.choice((1, 20, 100))
+            self.pieces.append(Post(self._time(), "batch", (ROOM_TOPIC_PREFIX + ROOMS[0],) * count))
         self._restarts((0, 0, 1))
 
     def write_catch_up(self) -> None:
@@ -277,6 +302,9 @@ class _Author:
 
     def _rules(self, overflow: Overflow | None = None) -> TopicRules:
         random = self.random
+        if self.patterns:
+            # Who falls behind ends in the middle of a pass.
+            overflow = Overflow.DISCONNECT
         overflow = overflow or random.choices(tuple(Overflow), (4, 4, 2, 2))[0]
         if self.tiny:
             capacity = random.choice((1, 2, 5))
@@ -291,6 +319,9 @@ class _Author:
 
     def _entries(self) -> tuple[str, ...]:
         random = self.random
+        if self.patterns:
+            # One each: the last of a pattern that goes takes the pattern along.
+            return (random.choice(("a*", "a.*", "a.x*", "*")),)
         return tuple(random.choices(ENTRIES, k=random.choice((1, 1, 2, 3))))
 
     def _client(self, client: int, visits: int) -> None:
@@ -325,19 +356,33 @@ class _Author:
         random = self.random
         for _ in range(stays):
             room, reader = self._room(), self._reader()
+            if random.random() < 0.4:
+                # Who is prompt can tell exactly when it was told what.
+                room, reader = 65536, Reader()
             self.pieces.append(
                 Stay(
                     member,
-                    round(random.uniform(0, 5), 2),
+                    # Back at once, within the grace, about when it ends, or behind it.
+                    round(random.choice((0.0, random.uniform(0, 5), 9.9, 10.1, random.uniform(5, 20))), 2),
                     ROOMS[0] if random.random() < 0.8 else ROOMS[1],
-                    tuple(random.choice((0.0, 0.0, 0.3, 2.0)) for _ in range(random.randint(0, 12))),
+                    self._deeds(),
+                    random.random() < 0.85,
+                    random.random() < 0.3,
+                    random.random() < 0.3,
                     room,
                     reader,
                     self._cut_after(room, reader),
                     round(random.uniform(1, self.span), 2),
-                    random.choice(("close", "reset", "fin")),
+                    random.choices(FAREWELLS, (3, 1, 1, 5, 2, 2))[0],
                 )
             )
+
+    def _deeds(self) -> tuple[tuple[float, str], ...]:
+        random = self.random
+        return tuple(
+            (random.choice((0.0, 0.0, 0.3, 2.0)), random.choices(DEEDS, (8, 2, 1, 2, 1, 2))[0])
+            for _ in range(random.randint(0, 12))
+        )
 
     def _room(self) -> int:
         return self.random.choices((1, 40, 300, 3000, 65536), (1, 2, 3, 3, 3))[0]
@@ -388,4 +433,8 @@ class _Author:
             )
 
 
+PROFILES = ("mixed", "tiny", "crowded", "patterns", "catch-up", "rooms")
+WEIGHTS = (8, 6, 3, 2, 1, 4)
+DEEDS = ("say", "again", "clash", "signal", "whisper", "state")
+FAREWELLS = ("close", "away", "wordless", "reset", "fin", "vanish")
 HOWS = ("live", "earliest", "rewind", "nonsense", "beyond")

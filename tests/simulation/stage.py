@@ -16,6 +16,7 @@ from server.transport import ConnectionServer
 from tests.support.http_peer import LOCAL, PEER
 from tests.support.memory_socket import ClientEnd, MemoryTcpStream, memory_tcp
 
+from .attendance import Attendance
 from .script import Restart, Script
 from .truth import RecordingBroker, Truth, check
 
@@ -37,6 +38,8 @@ class Line:
     def __init__(self, end: ClientEnd) -> None:
         self.end = end
         self.is_member = False
+        self.may_block = False
+        """Whether what it says may wait for others, with whatever it does next."""
         self.served = trio.Event()
         """Set once nothing of the server is concerned with it."""
 
@@ -53,6 +56,8 @@ class Life:
         """Whether a drain or a kill has begun: answers may be missing."""
         self.drained_at: float | None = None
         """When streams were asked to end."""
+        self.attendances: dict[str, Attendance] = {}
+        """By room."""
         self._connections = connections
         self._ends: set[ClientEnd] = set()
 

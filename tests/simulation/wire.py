@@ -23,6 +23,8 @@ class PacedEnd(trio.abc.Stream):
         self._stalls = sorted(reader.stalls)
         self.hurried = False
         """Whether it now reads as fast as it can."""
+        self.sent_at = trio.current_time()
+        """When it has last sent anything."""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has arrived, some of it.
@@ -45,6 +47,7 @@ class PacedEnd(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send."""
+        self.sent_at = trio.current_time()
         await self._end.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:

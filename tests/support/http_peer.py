@@ -204,7 +204,7 @@ class World:
     def connect(self, pair: Callable[[], StreamPair] = memory_stream_pair, **options: Any) -> HttpPeer:
         """A new connection."""
         ours, theirs = pair()
-        self.nursery.start_soon(self._serve, theirs, options.get("local", LOCAL))
+        self.nursery.start_soon(self.serve, theirs, options.get("local", LOCAL))
         return HttpPeer(ours)
 
     async def request(self, method: str, target: str, body: bytes = b"", **options: Any) -> Answer:
@@ -230,7 +230,8 @@ class World:
         await wait_all_tasks_blocked()
         assert self.application.registry.streams == {}
 
-    async def _serve(self, stream: trio.abc.Stream, local: tuple[str, int]) -> None:
+    async def serve(self, stream: trio.abc.Stream, local: tuple[str, int] = LOCAL) -> None:
+        """Serve one connection, as the listener does."""
         try:
             await self.server.serve_stream(stream, PEER, local)
         finally:

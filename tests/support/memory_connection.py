@@ -37,6 +37,7 @@ class _Link:
         self.stalled = False
         self.gone = False
         self.ended = False
+        self.writes = 0
         self.moved = trio.lowlevel.ParkingLot()
         self.to_server, self.from_client = trio.open_memory_channel[str | bytes](INBOX)
         self.heard_at = trio.current_time()
@@ -47,6 +48,7 @@ class _Link:
         """Let the network have as much of `data` as it has room for."""
         taken = 0 if self.stalled else min(len(data), self.room - len(self.buffer))
         if taken:
+            self.writes += 1
             self.buffer += data[:taken]
             self.moved.unpark_all()
         return taken
@@ -80,6 +82,7 @@ class MemoryConnection:
         self._broken = False
         self._closing = False
         self._bytes_sent = 0
+        self._refused_at: float | None = None
 
     @property
     def bytes_sent(self) -> int:
@@ -88,6 +91,10 @@ class MemoryConnection:
     @property
     def last_heard(self) -> float:
         return self._link.heard_at
+
+    @property
+    def refused_at(self) -> float | None:
+        return self._refused_at
 
     def try_send(self, frame: bytes) -> Sent:
         if self._broken or self._link.gone:
@@ -159,20 +166,28 @@ class MemoryConnection:
 
     async def _write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        sent, deadline = 0, trio.current_time() + self._write_deadline
-        while sent < len(data):
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += await self._write_part(data[sent:])
+        finally:
+            self._refused_at = None
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _write_part(self, part: bytes) -> int:
+        while True:
             if self._link.gone:
                 raise trio.BrokenResourceError("the client is gone")
-            taken = self._link.take(data[sent:])
-            sent += taken
+            taken = self._link.take(part)
             if taken:
-                deadline = trio.current_time() + self._write_deadline
-                continue
-            with trio.move_on_at(deadline) as scope:
+                self._refused_at = None
+                return taken
+            if self._refused_at is None:
+                self._refused_at = trio.current_time()
+            with trio.move_on_at(self._refused_at + self._write_deadline) as scope:
                 await self._link.moved.park()
             if scope.cancelled_caught:
                 raise WriteDeadlineError(f"the client took no byte for {self._write_deadline} seconds")
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 class MemoryPeer:
@@ -187,6 +202,11 @@ class MemoryPeer:
     def is_ended(self) -> bool:
         """Whether the server's end is closed."""
         return self._link.ended
+
+    @property
+    def writes(self) -> int:
+        """How many writes of the server the network has taken bytes of."""
+        return self._link.writes
 
     async def receive(self) -> Frame:
         """The next frame.
@@ -208,6 +228,11 @@ class MemoryPeer:
         """Throw away what has arrived, which must be whole frames."""
         self._link.buffer.clear()
         self._link.moved.unpark_all()
+
+    def take_some(self) -> None:
+        """Let what has arrived be taken, without a sign of life."""
+        self._reader.feed(bytes(self._link.buffer))
+        self.skip()
 
     async def send(self, message: str | bytes) -> None:
         """Send a message, as soon as the server has room for it.

@@ -129,6 +129,20 @@ async def test_a_client_that_takes_nothing_is_gone_after_the_write_deadline(open
         assert ends.connection.try_send(FILLER) is Sent.GONE
 
 
+@every_bounded
+async def test_since_when_a_client_takes_nothing_is_known(open_ends: OpenEnds) -> None:
+    async with open_ends() as ends, trio.open_nursery() as nursery:
+        assert ends.connection.refused_at is None
+        began = trio.current_time()
+        nursery.start_soon(ends.connection.send_all, text_frame(b"x" * 4_000_000))
+        await trio.testing.wait_all_tasks_blocked()
+        refused_at = ends.connection.refused_at
+        assert refused_at is not None
+        assert began <= refused_at <= trio.current_time()
+        nursery.cancel_scope.cancel()
+    assert ends.connection.refused_at is None
+
+
 @every
 async def test_bytes_sent_counts_what_left(open_ends: OpenEnds) -> None:
     async with open_ends() as ends:

@@ -6,8 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from server.hub import After, Cursor, Earliest, Live, Start
 from server.lifecycle import Registry, RequestHead
-from server.rooms import Pings, Rooms, RoomServices
+from server.rooms import Membership, Pings, Rooms, RoomServices, Sessions
 from server.security import OriginRules
 from server.transport import Acceptance, DrainGate
 from server.web import websocket_door
@@ -26,7 +27,7 @@ RULES = OriginRules(
 async def services() -> RoomServices:
     hub = open_hub(max_topics=2)
     registry = Registry()
-    return RoomServices(hub, registry, Rooms(hub), Pings(), DrainGate(lambda: 0, 25.0))
+    return RoomServices(hub, registry, Rooms(hub, Sessions()), Pings(), DrainGate(lambda: 0, 25.0))
 
 
 def head(target: str = "/rooms/lobby", **headers: str) -> RequestHead:
@@ -139,6 +140,8 @@ async def test_echo_has_the_same_door(services: RoomServices) -> None:
         (None, None),
         ("sluiceway.v1.json", "sluiceway.v1.json"),
         ("other, sluiceway.v1.json", "sluiceway.v1.json"),
+        ("sluiceway.v1.msgpack", "sluiceway.v1.msgpack"),
+        ("sluiceway.v1.msgpack, sluiceway.v1.json", "sluiceway.v1.msgpack"),
         (" sluiceway.v1.json ,other", "sluiceway.v1.json"),
         (",,", None),
     ],
@@ -154,6 +157,56 @@ async def test_the_known_subprotocol_is_chosen(
 @pytest.mark.parametrize("offered", ["other", "sluiceway.v2.json", "SLUICEWAY.V1.JSON", "a,b"])
 async def test_a_client_that_knows_only_others_is_refused(services: RoomServices, offered: str) -> None:
     assert knock(services, head(sec_websocket_protocol=offered)) == "subprotocol_unknown"
+
+
+def membership_of(accepted: Acceptance | str) -> Membership:
+    assert isinstance(accepted, Acceptance)
+    membership = accepted.run.__self__  # type: ignore[attr-defined]
+    assert isinstance(membership, Membership)
+    return membership
+
+
+@pytest.mark.parametrize(
+    ("target", "offered", "secret", "chosen"),
+    [
+        ("/rooms/lobby", None, None, None),
+        ("/rooms/lobby?session=abc", None, "abc", None),
+        ("/rooms/lobby", "sluiceway.v1.json, sluiceway.session.abc", "abc", "sluiceway.v1.json"),
+        ("/rooms/lobby", "sluiceway.session.abc,sluiceway.v1.msgpack", "abc", "sluiceway.v1.msgpack"),
+        ("/rooms/lobby?session=other", "sluiceway.session.abc", "abc", None),
+        ("/rooms/lobby", "sluiceway.bearer.token", None, None),
+    ],
+)
+async def test_a_session_is_named_and_its_secret_neither_echoed_nor_kept(
+    services: RoomServices, target: str, offered: str | None, secret: str | None, chosen: str | None
+) -> None:
+    headers = {} if offered is None else {"sec_websocket_protocol": offered}
+    accepted = knock(services, head(target, **headers))
+    assert isinstance(accepted, Acceptance)
+    assert accepted.subprotocol == chosen
+    membership = membership_of(accepted)
+    assert membership.secret == secret
+    assert secret is None or secret not in repr(membership)
+    assert membership.head.query == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "start"),
+    [
+        ("", Live()),
+        ("last_event_id=", Live()),
+        ("last_event_id=earliest", Earliest()),
+        ("last_event_id=abc:7", After(Cursor("abc", 7))),
+        ("last_event_id=nonsense", After(Cursor("", 0))),
+    ],
+)
+async def test_an_id_says_where_to_go_on(services: RoomServices, query: str, start: Start) -> None:
+    assert membership_of(knock(services, head(f"/rooms/lobby?{query}"))).start == start
+
+
+@pytest.mark.parametrize("query", ["session=a&session=b", "last_event_id=a:1&last_event_id=a:2"])
+async def test_what_is_given_twice_is_refused(services: RoomServices, query: str) -> None:
+    assert knock(services, head(f"/rooms/lobby?{query}")) == "query_invalid"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.wire.room_frames import FrameError, decode
+from server.wire.room_codecs import FrameError
+from server.wire.room_codecs import decode_json as decode
 
 DEEP = "[" * 100 + "]" * 100
 

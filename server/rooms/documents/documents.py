@@ -232,7 +232,8 @@ class Documents:
 
     def tell(self, document: Document, message: bytes, *, but: Subscription | None = None) -> None:
         """Send `message` to every editor of `document` but one.  Never waits: who is slow falls behind."""
-        self._hub.announce(document.topic, Notice(message, len(message) + OVERHEAD), but=but)
+        notice = Notice(message, len(message) + OVERHEAD)
+        self._hub.announce(document.topic, notice, but=() if but is None else (but,))
 
     def _reckon(self, document: Document) -> None:
         self._bytes += document.size - document.reckoned

@@ -149,7 +149,12 @@ class Editing:
             opened.hold("subscription"),
             subscription,
             _Presence(services.documents, document, Editor(subscription)) as editor,
-            services.pings.keep(connection, subscription, lambda: opened.end(CloseReason.HEARTBEAT_MISSED)),
+            services.pings.keep(
+                connection,
+                subscription,
+                on_missed=lambda: opened.end(CloseReason.HEARTBEAT_MISSED),
+                on_stuck=lambda: opened.close(CloseReason.HEARTBEAT_MISSED),
+            ),
         ):
             opened.on_end(subscription.end)
             await connection.send_all(_greeting(document))
