@@ -2,7 +2,8 @@
 
 Blocks are run as they stand, but for the address, for a limit on what would go on for ever (`curl -N`), and
 for the command `sluiceway`, which is the one of this tree.  The server has the rules that the page about flow
-control gives it.  The `js` blocks about topics run in tests/browser.  Blocks that show a session
+control gives it.  The `js` blocks about topics run in tests/browser, the `mjs` blocks in
+tests/clients.  Blocks that show a session
 (`console`), output or another language are not run.
 """
 
@@ -82,7 +83,7 @@ def test_a_shell_block_runs(block: Block, running_server: ServerProcess) -> None
             ["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
         )
         # An answer of a model comes to its end.
-        endless = streams and "/generations" not in command
+        endless = streams and not re.search(r"/generations|/v1/|/api/", command)
         allowed = (STREAM_ENDED_BY_LIMIT,) if endless else (0,)
         assert done.returncode in allowed, f"{command}\n{done.stdout}{done.stderr}"
         assert done.stdout
