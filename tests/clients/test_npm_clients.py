@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.clients.generating import LONG, PATIENCE, SAID, SLOW, running, state_of, troubled, wait_none_runs
 from tests.support.narrows import Narrows
-from tests.support.npm import NodeProgram, install
+from tests.support.npm import NodeProgram, install, run_script
 from tests.support.npm import running as running_program
 from tests.support.process import ServerProcess
 from tests.support.trouble import AWKWARD, BREAK, REFUSE, SECRET
@@ -20,14 +21,21 @@ from tests.wire.generations.test_npm_clients import PACKAGES, UI
 ALL = ["openaiChat", "openaiChatHelper", "openaiChatWhole", "openaiResponses", "openaiResponsesHelper"]
 ALL += [*UI, "ai4", "agUi", "tanstack", "loop"]
 STREAMS = ["openaiChat", "openaiResponses", *UI, "ai4", "agUi", "tanstack"]
+DOCS = Path(__file__).parents[2] / "docs"
 CANCEL = {"on_disconnect": "cancel"}
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProgram]:
+def node_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("npm")
-    install(folder, PACKAGES)
-    with running_program(Path(__file__).with_name("generation_clients.mjs"), folder) as program:
+    # The pages call the AI SDK by its own name.
+    install(folder, [*PACKAGES, "ai@7"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def node(node_packages: Path) -> Iterator[NodeProgram]:
+    with running_program(Path(__file__).with_name("generation_clients.mjs"), node_packages) as program:
         yield program
 
 
@@ -245,3 +253,27 @@ def test_tanstack_joins_a_run(node: NodeProgram, running_server: ServerProcess) 
 def test_ag_ui_raises_bad_input(node: NodeProgram, running_server: ServerProcess, client: str) -> None:
     answered = ask(node, client, running_server.url, more={"model": "gpt-9"})
     assert "404" in str(answered)
+
+
+# What the pages show
+
+BLOCKS = [
+    pytest.param(match[1], id=f"{page.name}-{number}")
+    for page in sorted(DOCS.rglob("*.md"))
+    for number, match in enumerate(
+        re.finditer(r"^```mjs\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    )
+]
+
+
+def test_there_are_blocks_to_run() -> None:
+    assert len(BLOCKS) >= 4
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_of_a_page_runs(node_packages: Path, running_server: ServerProcess, block: str) -> None:
+    script = node_packages / "block.mjs"
+    script.write_text(block.replace("http://127.0.0.1:8000", running_server.url), "utf-8")
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
+    assert "It flows, word by word." in done.stdout, done.stdout

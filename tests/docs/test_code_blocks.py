@@ -2,9 +2,9 @@
 
 Blocks are run as they stand, but for the address, for a limit on what would go on for ever (`curl -N`), and
 for the command `sluiceway`, which is the one of this tree.  The server has the rules that the page about flow
-control gives it.  The `js` blocks about topics and datasets run in tests/browser.  A page whose
-`python` blocks end with `server.run` is one program: it is run as that, each of its routes is asked for, and
-its `sh` blocks are run against it.  Blocks that show a session
+control gives it.  The `js` blocks about topics, datasets and generations run in tests/browser, the `mjs`
+blocks in tests/clients.  A page whose `python` blocks end with `server.run` is one program: it is run as that,
+each of its routes is asked for, and its `sh` blocks are run against it.  Blocks that show a session
 (`console`), output or another language are not run.
 """
 
@@ -95,7 +95,7 @@ def run_shell(text: str, address: str) -> None:
             ["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
         )
         # An answer of a model comes to its end.
-        endless = streams and "/generations" not in command
+        endless = streams and not re.search(r"/generations|/v1/|/api/", command)
         allowed = (STREAM_ENDED_BY_LIMIT,) if endless else (0,)
         assert done.returncode in allowed, f"{command}\n{done.stdout}{done.stderr}"
         assert done.stdout

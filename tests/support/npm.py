@@ -86,6 +86,14 @@ def running(script: Path, folder: Path) -> Iterator[NodeProgram]:
             process.kill()
 
 
+def run_script(script: Path) -> subprocess.CompletedProcess[str]:
+    """`script`, which lies beside its packages, run to its end."""
+    command = [str(_node()), str(script)]
+    return subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
 def _node() -> Path:
     return node_root() / "bin/node"
 
