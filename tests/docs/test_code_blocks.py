@@ -3,7 +3,7 @@
 Blocks are run as they stand, but for the address, for a limit on what would go on for ever (`curl -N`), and
 for the command `sluiceway`, which is the one of this tree.  The server has the rules that the page about flow
 control gives it.  The `js` blocks about topics, datasets and generations run in tests/browser, the `mjs`
-blocks in tests/clients.  A page whose `python` blocks end with `server.run` is one program: it is run as that,
+blocks in tests/clients.  A page whose `python` blocks end with `server.run` is one program: it is run so,
 each of its routes is asked for, and its `sh` blocks are run against it.  Blocks that show a session
 (`console`), output or another language are not run.
 """
