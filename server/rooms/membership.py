@@ -116,7 +116,7 @@ class Membership:
             await connection.send_all(
                 self.protocol.framed(self._welcome(room, session, subscription, resumed=resumed))
             )
-            speaker = Speaker(services.hub, room, session, seat, self.protocol.codec)
+            speaker = Speaker(services.hub, services.rooms, room, session, seat, self.protocol.codec)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, connection, opened, speaker)
                 async for batch in subscription:
@@ -143,6 +143,8 @@ class Membership:
                 await speaker.handle(await connection.receive())
         except ConnectionEndedError as ended:
             self._heard_code = ended.code
+            # Not once its connection is done with: it may take nothing of what is on its way to it.
+            self.services.rooms.leave(speaker.room, speaker.seat, self._parting(connection, opened))
             _hear_the_end(ended, opened, speaker.seat.subscription)
         except ExpelledError as expelled:
             self._end(opened, expelled.goodbye)
