@@ -178,7 +178,7 @@ async def test_of_states_that_replace_each_other_too_fast_the_newest_is_told(
         await ann.say("none of it was waited for")
         assert (await ann.hear())["type"] == "message"
         assert trio.current_time() == started
-        told = []
+        told: list[int] = []
         while not told or told[-1] != 599:
             told.append((await hear_until(bob.peer, "presence"))["state"]["at"])
         assert told == [*range(20), 599]
