@@ -105,20 +105,3 @@ async def test_a_member_that_signals_all_the_time_is_heard_at_a_bounded_rate(
             await ann.signal(number)
         await ann.say("end")
         assert len(await hear_through(bob, "end")) == 51
-
-
-async def test_states_that_come_too_fast_are_all_told_and_take_their_time(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        ann, bob = await house.join_two()
-        started = trio.current_time()
-        async with trio.open_nursery() as nursery:
-
-            async def be() -> None:
-                for number in range(50):
-                    await ann.be({"n": number})
-
-            nursery.start_soon(be)
-            states = [(await hear_until(bob.peer, "presence"))["state"]["n"] for _ in range(50)]
-        assert states == list(range(50))
-        # The last are told at the end of their moment.
-        assert 3 <= trio.current_time() - started <= 3.2
