@@ -58,6 +58,24 @@ async def test_a_signal_to_one_member_goes_to_all_its_connections_and_nobody_els
             assert "signal" not in {heard["type"] for heard in await hear_through(other, "end")}
 
 
+@pytest.mark.parametrize("to", ["it", "all"])
+async def test_a_member_that_still_catches_up_hears_no_signal(to: str, autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        ann, bob = await house.join_two()
+        for number in range(100):
+            await ann.say("x" * 100 + str(number))
+        await ann.say("end")
+        await hear_through(ann, "end")
+        late = house.enter(session=bob.session, after=ann.welcome["cursor"], buffer=2000)
+        late.welcome = await late.hear()
+        await trio.testing.wait_all_tasks_blocked()
+        await ann.signal("now", to=bob.id if to == "it" else None)
+        assert (await hear_until(bob.peer, "signal"))["data"] == "now"
+        assert {heard["type"] for heard in await hear_through(late, "end")} == {"message"}
+        await ann.signal("later", to=bob.id if to == "it" else None)
+        assert (await late.hear())["data"] == "later"
+
+
 async def test_a_slow_member_goes_without_signals_and_loses_no_message(autojump_clock: MockClock) -> None:
     async with open_house(capacity=CAPACITY) as house:
         ann, slow = await house.join_two()
