@@ -143,9 +143,9 @@ class Membership:
                 await speaker.handle(await connection.receive())
         except ConnectionEndedError as ended:
             self._heard_code = ended.code
+            _hear_the_end(ended, opened, speaker.seat.subscription)
             # Not once its connection is done with: it may take nothing of what is on its way to it.
             self.services.rooms.leave(speaker.room, speaker.seat, self._parting(connection, opened))
-            _hear_the_end(ended, opened, speaker.seat.subscription)
         except ExpelledError as expelled:
             self._end(opened, expelled.goodbye)
         except Exception:  # noqa: BLE001 - one member's frame must not end more than its connection
