@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.support.process import ServerProcess
 
@@ -49,4 +49,4 @@ def running(server: ServerProcess) -> list[str]:
 
 
 def _get(server: ServerProcess, path: str) -> Any:
-    return httpx.get(server.url + path, timeout=PATIENCE, trust_env=False).json()
+    return httpx2.get(server.url + path, timeout=PATIENCE, trust_env=False).json()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.clients.generating import LONG, PATIENCE, SAID, SLOW, running, state_of, troubled, wait_none_runs
@@ -205,7 +205,7 @@ def test_the_ai_sdk_is_told_of_a_stop(node: NodeProgram, running_server: ServerP
     url = running_server.url
     left = ok(node, "ai7", url, LONG, chatId="stopped", leave=True, more=SLOW)
     (generation,) = running(running_server)
-    stopped = httpx.post(f"{url}/api/chat/stopped/stop", timeout=PATIENCE, trust_env=False)
+    stopped = httpx2.post(f"{url}/api/chat/stopped/stop", timeout=PATIENCE, trust_env=False)
     assert (stopped.status_code, stopped.json()["id"], stopped.json()["state"]) == (
         200,
         generation,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -12,7 +14,7 @@ from tests.support.generating import HEAD, Studio, TextWire, Upstream, open_stud
 
 
 async def watch(studio: Studio, generation: Generation, gone_after: float = float("inf")) -> str | None:
-    answer = await watch_whole(studio.services, HEAD, generation, lambda: trio.sleep(gone_after))
+    answer = await watch_whole(studio.services, HEAD, generation, partial(trio.sleep, gone_after))
     return None if answer is None else answer.text
 
 
