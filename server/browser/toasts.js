@@ -26,7 +26,7 @@ const LEVELS = { info: "", success: "Success: ", warning: "Warning: ", error: "E
  * @property {Level} [level] An `error` stays until it is closed. Default: `info`.
  *
  * @typedef {object} ToastOptions
- * @property {number} [most] So many are shown at once; older ones are only counted. Default: 4.
+ * @property {number} [most] So many, 1 or more, are shown at once; older ones are only counted. Default: 4.
  * @property {number} [seconds] How long each stays. Default: 8.
  * @property {string} [more] Where the count of those that are not shown leads to; empty: nowhere.
  */
@@ -45,9 +45,9 @@ export class Toasts {
 
   /** @param {ToastOptions} [options] */
   constructor({ most = 4, seconds = 8, more = "" } = {}) {
-    this.#most = most;
+    this.#most = Math.max(1, most);
     this.#seconds = seconds;
-    this.#region.setAttribute("aria-label", "Notifications");
+    this.#region.setAttribute("aria-label", "Notifications (F8)");
     this.#list.setAttribute("role", "status");
     this.#list.setAttribute("aria-live", "polite");
     // A status is read out as a whole otherwise, the old ones with each new one.
@@ -97,9 +97,9 @@ export class Toasts {
   #render() {
     for (const notification of this.#waiting) this.#add(notification);
     this.#waiting = [];
-    for (const old of [...this.#list.children].slice(0, -this.#most)) {
-      // Not the one that somebody is on: the oldest of the others.
-      const goes = old.contains(document.activeElement) ? old.nextElementSibling : old;
+    while (this.#list.childElementCount > this.#most) {
+      // The oldest, but not one that somebody is on.
+      const goes = [...this.#list.children].find((toast) => !toast.contains(document.activeElement));
       goes?.remove();
       this.#hidden += 1;
     }

@@ -49,7 +49,7 @@ def test_what_is_published_from_outside_is_shown_on_every_part(
 ) -> None:
     _open(visit.page, running_server, api, path)
     api.publish(TOPIC, {"title": "High water", "body": "91 %", "level": "warning"})
-    region = visit.page.get_by_role("region", name="Notifications", exact=True).last
+    region = visit.page.get_by_role("region", name="Notifications (F8)")
     expect(region.locator(".toast-title")).to_have_text("High water")
     expect(region.locator(".toast-body")).to_have_text("91 %")
     expect(region.locator(".toast-level")).to_have_text("Warning: ")
@@ -119,6 +119,21 @@ def test_with_the_keyboard_alone(running_server: ServerProcess, api: Api, page: 
     page.keyboard.press("Enter")
     expect(_toasts(page)).to_have_count(0)
     expect(page.locator("#data")).to_be_focused()
+
+
+def test_the_one_with_the_focus_stays_while_others_come(
+    running_server: ServerProcess, api: Api, page: Page
+) -> None:
+    _open(page, running_server, api)
+    api.publish(TOPIC, "held")
+    held = _toasts(page).get_by_role("button")
+    held.focus()
+    api.publish_batch(TOPIC, range(4))
+    expect(page.locator(".toasts-count")).to_have_text("and 1 more")
+    api.publish_batch(TOPIC, range(4, 8))
+    expect(page.locator(".toasts-count")).to_have_text("and 5 more")
+    expect(page.locator(".toast-body")).to_have_text(["held", "5", "6", "7"])
+    expect(held.first).to_be_focused()
 
 
 def test_each_goes_after_a_while_but_for_errors_and_what_is_held(
