@@ -6,6 +6,7 @@ import { armCopyButtons, askCommand, stopCommand, watchCommand } from "./command
 import { Conversation, rememberDraft, rememberedDraft } from "./conversation.js";
 import { byId } from "./dom.js";
 import { joinGeneration, newKey, ProblemError, startGeneration } from "./generations.js";
+import { showNotifications } from "./notifications.js";
 import { StateSign } from "./state.js";
 import { Turns } from "./turns.js";
 
@@ -255,4 +256,5 @@ function lookUp(table, key) {
 }
 
 armCopyButtons();
+showNotifications({ base: BASE, more: "./#notifications" });
 new Chat();

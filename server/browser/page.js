@@ -1,10 +1,12 @@
 // The page at `/`: topics, rooms and datasets side by side, one part in view. The address's hash names what is in
 // view, so that a reload keeps it: `#clock` a topic, `#room=lobby` a room, `#dataset=cities` a dataset. A part goes
-// on when another is looked at.
+// on when another is looked at. Notifications are shown over all of them.
 
 import { armCopyButtons } from "./commands.js";
 import { DatasetView } from "./dataset-view.js";
 import { byId } from "./dom.js";
+import { showNotifications } from "./notifications.js";
+import { NotifyPanel } from "./notify-panel.js";
 import { RoomView } from "./room-view.js";
 import { TopicView } from "./topic-view.js";
 
@@ -18,6 +20,8 @@ const rooms = new RoomView(BASE);
 const datasets = new DatasetView(BASE);
 
 armCopyButtons();
+new NotifyPanel(BASE);
+showNotifications({ base: BASE, more: "#notifications" });
 addEventListener("hashchange", showAddress);
 showAddress();
 

@@ -1,5 +1,5 @@
-"""The `js` blocks about topics, datasets and generations that docs/ has for a page run as they stand, in
-Chromium.
+"""The `js` blocks about topics, datasets, generations and notifications that docs/ has for a page run as they
+stand, in Chromium.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.browser.conftest import Visit
 from tests.support.process import ServerProcess
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = ("sluiceway", "datasets", "generations")
+MODULES = ("sluiceway", "datasets", "generations", "notifications", "toasts")
 BLOCKS = [
     pytest.param(match[1], id=f"{page.name}-{text.count(chr(10), 0, match.start()) + 1}")
     for page in sorted(DOCS.rglob("*.md"))
