@@ -18,8 +18,8 @@ class Narrows:
     """Passes connections on to a port of loopback, from `__enter__` to `__exit__`; `url` is where it is.
 
     `cuts` are for the connections in their order: one ends after so many bytes from the server, with None not
-    before the server ends it.  Those beyond are not cut.  It is an end and no reset, which could take back what
-    the client has not read yet.
+    before the server ends it.  Those beyond are not cut.  It is an end and no reset, which could take back
+    what the client has not read yet.
     """
 
     def __init__(self, port: int, cuts: list[int | None] | None = None) -> None:
