@@ -339,6 +339,9 @@ def test_the_memory_ceiling_adds_up_every_buffer() -> None:
         # Each as large as an answer may be, beside what was asked.
         Component("generations", 120, (4000 + 16 + 256 + 64) * KIB),
         Component("kept generations", 1, 64 * MIB),
+        Component("imports", 4, 24 * MIB),
+        Component("readers", 64, 12 * MIB),
+        Component("jobs", 1000, 2 * KIB),
     )
     assert ceiling.components == expected
     assert ceiling.total == sum(component.total for component in ceiling.components)

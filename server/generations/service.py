@@ -78,7 +78,8 @@ class Generations:
     def __init__(self, hub: Hub, provider: Provider, limits: GenerationLimits, nursery: trio.Nursery) -> None:
         self._hub = hub
         self._nursery = nursery
-        self._places = Places(limits.running, limits.each, limits.queue)
+        at_once = limits.running if provider.at_once is None else min(limits.running, provider.at_once)
+        self._places = Places(at_once, limits.each, limits.queue)
         self._answers = AnswerLimits(limits.size - CLOSING_BYTES, limits.silence)
         self._known: dict[str, Generation] = {}
         # In the order in which they ended.

@@ -3,7 +3,7 @@
 from .broker import Excerpt, ReplayLimits, TopicsFullError
 from .brokers.memory import MemoryBroker
 from .cursor import Cursor
-from .feeds import run_ticking_feed
+from .feeds import Feed, Publish, run_feed, run_ticking_feed
 from .history import HistoryLimits
 from .hub import BatchTooLargeError, Hub, HubLimits, MessageTooLargeError, TopicInfo
 from .message import (
@@ -35,6 +35,7 @@ __all__ = [
     "Draft",
     "Earliest",
     "Excerpt",
+    "Feed",
     "Flush",
     "Form",
     "Gap",
@@ -50,6 +51,7 @@ __all__ = [
     "Notice",
     "Origin",
     "Overflow",
+    "Publish",
     "ReplayLimits",
     "Rewind",
     "RulesOf",
@@ -61,6 +63,7 @@ __all__ = [
     "TopicsFullError",
     "joined",
     "reckoned_size",
+    "run_feed",
     "run_ticking_feed",
     "same_rules",
 ]

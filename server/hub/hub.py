@@ -317,7 +317,9 @@ class Hub:
     def leave(self, subscription: Subscription) -> None:
         """See `LiveTopics`."""
         for name in subscription.selection.names:
-            self._topics[name].direct.pop(subscription, None)
+            topic = self._topics[name]
+            topic.direct.pop(subscription, None)
+            topic.tell_unwatched()
         for prefix in subscription.selection.prefixes:
             group = self._groups.get(prefix)
             if group is None or subscription not in group:
@@ -327,6 +329,7 @@ class Hub:
                 del self._groups[prefix]
                 for topic in self._matching(prefix):
                     topic.groups.remove(group)
+                    topic.tell_unwatched()
 
     def close(self, subscription: Subscription) -> None:
         """See `LiveTopics`."""
@@ -348,6 +351,16 @@ class Hub:
         if entry.watched is None:
             entry.watched = trio.Event()
         await entry.watched.wait()
+
+    async def wait_unwatched(self, topic: str) -> None:
+        """Wait until nobody is subscribed to `topic`, which must be there (`keep`)."""
+        entry = self._topics[topic]
+        if not entry.watchers:
+            await trio.lowlevel.checkpoint()
+            return
+        if entry.unwatched is None:
+            entry.unwatched = trio.Event()
+        await entry.unwatched.wait()
 
     # Looking
 

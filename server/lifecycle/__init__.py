@@ -3,7 +3,7 @@
 Used by everything above.
 """
 
-from .data_directory import open_data_directory
+from .data_directory import open_data_directory, open_temporary_directory
 from .reasons import CloseReason, reconnects
 from .registry import (
     STREAM_KINDS,
@@ -25,5 +25,6 @@ __all__ = [
     "StreamKind",
     "WriteDeadlineError",
     "open_data_directory",
+    "open_temporary_directory",
     "reconnects",
 ]

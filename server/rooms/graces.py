@@ -1,4 +1,4 @@
-"""What rooms do when time has passed: let go of who has not come back, and say how many are there.
+"""What rooms do when time has passed: let go of who has not come back, and tell what was held back.
 
 One sleeper for each, however many members and rooms there are, and none where nothing is due.
 """
@@ -70,10 +70,13 @@ class Coalesced(Generic[_T]):
         self._due: dict[_T, None] = {}
         self._something = trio.Event()
 
-    def ask(self, what: _T) -> None:
-        """Have `call` called with `what`, soon."""
+    def ask(self, what: _T) -> bool:
+        """Have `call` called with `what`, soon; False where that had been asked for."""
+        if what in self._due:
+            return False
         self._due[what] = None
         self._something.set()
+        return True
 
     def drop(self, what: _T) -> None:
         """Not any more."""

@@ -116,7 +116,7 @@ class Membership:
             await connection.send_all(
                 self.protocol.framed(self._welcome(room, session, subscription, resumed=resumed))
             )
-            speaker = Speaker(services.hub, room, session, seat, self.protocol.codec)
+            speaker = Speaker(services.hub, services.rooms, room, session, seat, self.protocol.codec)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, connection, opened, speaker)
                 async for batch in subscription:
@@ -144,6 +144,8 @@ class Membership:
         except ConnectionEndedError as ended:
             self._heard_code = ended.code
             _hear_the_end(ended, opened, speaker.seat.subscription)
+            # Not once its connection is done with: it may take nothing of what is on its way to it.
+            self.services.rooms.leave(speaker.room, speaker.seat, self._parting(connection, opened))
         except ExpelledError as expelled:
             self._end(opened, expelled.goodbye)
         except Exception:  # noqa: BLE001 - one member's frame must not end more than its connection

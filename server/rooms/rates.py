@@ -26,8 +26,6 @@ class Rate:
         self._tokens -= 1
         return True
 
-    async def take(self) -> None:
-        """Wait until it may be done; it counts as done, also where this is cancelled."""
-        if not self.take_nowait():
-            self._tokens -= 1
-            await trio.sleep(-self._tokens / self._a_second)
+    def owe(self) -> None:
+        """It will be done in any case, and counts as done: the next may be so much later."""
+        self._tokens -= 1

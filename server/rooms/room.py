@@ -40,6 +40,9 @@ LEAVE_GRACE = 10.0
 """Seconds that a member whose connection broke has to come back unnoticed."""
 COUNT_SECONDS = 1.0
 """A room that tells how many there are does so once in this time at most."""
+STATE_SECONDS = 0.1
+"""A state that replaces another one too soon waits for the end of this time, or for the one that replaces it.
+"""
 
 
 Told = Joined | Left | MemberState | Count
@@ -52,6 +55,7 @@ class Seat:
 
     member: str
     subscription: Subscription
+    is_left: bool = False
 
     def tell(self, frame: ServerFrame) -> None:
         """Send a frame to this connection alone, in order with all else.  Never waits."""
@@ -198,6 +202,7 @@ class Rooms:
         self._graces: Graces[tuple[str, str]] = Graces(self._on_grace_over)
         sessions.on_forgotten = self._on_forgotten
         self._counts: Coalesced[Room] = Coalesced(COUNT_SECONDS, Room.announce_count)
+        self._states: Coalesced[Session] = Coalesced(STATE_SECONDS, self._replace_state)
         self._flushes: Coalesced[Announcements] = Coalesced(TOGETHER_SECONDS, Announcements.flush)
 
     async def run(self) -> None:
@@ -205,11 +210,12 @@ class Rooms:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._graces.run)
             nursery.start_soon(self._counts.run)
+            nursery.start_soon(self._states.run)
             nursery.start_soon(self._flushes.run)
 
     def seated(self, seat: Seat, session: Session, parting: Callable[[], Parting]) -> _Seated:
-        """A context manager: as long as it is open, `seat`, a connection of `session`, is in the room of
-        that, which it yields.
+        """A context manager: as long as it is open, or until `leave`, `seat`, a connection of `session`, is
+        in the room of that, which it yields.
 
         Args:
             seat: the connection.
@@ -220,6 +226,24 @@ class Rooms:
             TopicsFullError: at its start, there is no room for another room.
         """
         return _Seated(self, session.room, seat, Connected(session.name, session.state), parting)
+
+    def replace_state_later(self, session: Session) -> bool:
+        """Have the others told in a moment of the state that the member of `session` has by then; False
+        where they will be anyway.
+        """
+        return self._states.ask(session)
+
+    def leave(self, room: Room, seat: Seat, parting: Parting) -> None:
+        """`seat` is nobody's any more.  Safe to call again: the first time counts."""
+        if seat.is_left:
+            return
+        seat.is_left = True
+        grace = grace_of(parting, self._leave_grace)
+        room.rise(seat, trio.current_time() + grace if grace else None)
+        present = room.members.get(seat.member)
+        if present is not None and present.leaves_at is not None:
+            self._graces.begin((room.name, seat.member), present.leaves_at)
+        self._close_empty(room)
 
     def room(self, name: str) -> Room | None:
         """The room, None where nobody is in it."""
@@ -257,13 +281,10 @@ class Rooms:
             room.announcements.introduce(message.origin.sender)
         self.sessions.keep(message)
 
-    def _rise(self, room: Room, seat: Seat, parting: Parting) -> None:
-        grace = grace_of(parting, self._leave_grace)
-        room.rise(seat, trio.current_time() + grace if grace else None)
-        present = room.members.get(seat.member)
-        if present is not None and present.leaves_at is not None:
-            self._graces.begin((room.name, seat.member), present.leaves_at)
-        self._close_empty(room)
+    def _replace_state(self, session: Session) -> None:
+        room = self._rooms.get(session.room)
+        if room is not None:
+            room.replace_state(session.member, session.state)
 
     def _on_forgotten(self, session: Session) -> None:
         """Nobody can come back as this member any more."""
@@ -309,7 +330,7 @@ class _Seated:
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._room is not None
-        self._rooms._rise(self._room, self._seat, self._parting())
+        self._rooms.leave(self._room, self._seat, self._parting())
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from ..wire.room_frames import Ack, ClientMessage, ClientPing, ClientPresence, C
 from ..wire.websocket import CloseCode
 from .goodbyes import Goodbye
 from .rates import Rate
-from .room import Room, Seat
+from .room import Room, Rooms, Seat
 from .sessions import Said, Session, digest_of
 
 ERRORS_IN_A_ROW = 10
@@ -20,7 +20,8 @@ ERRORS_IN_A_ROW = 10
 SIGNALS_A_SECOND, SIGNALS_AT_ONCE = 50, 100
 """What a connection may signal; more is dropped."""
 STATES_A_SECOND, STATES_AT_ONCE = 10, 20
-"""How often a connection may replace its member's state; more waits, and so does what it sends after."""
+"""How often the others are told of a state that a connection replaces; what is replaced before is not told.
+"""
 
 
 class ExpelledError(Exception):
@@ -36,6 +37,7 @@ class Speaker:
     """A connection, as the source of frames in `codec`."""
 
     hub: Hub
+    rooms: Rooms
     room: Room
     session: Session
     seat: Seat
@@ -67,9 +69,14 @@ class Speaker:
             case ClientSignal(data, to) if self._signals.take_nowait():
                 self.room.signal(self.session.member, data, to)
             case ClientPresence(state):
-                await self._states.take()
                 self.session.state = bytes(state)
-                self.room.replace_state(self.session.member, self.session.state)
+                self._replace_state()
+
+    def _replace_state(self) -> None:
+        if self._states.take_nowait():
+            self.room.replace_state(self.session.member, self.session.state)
+        elif self.rooms.replace_state_later(self.session):
+            self._states.owe()
 
     def _count_error(self, error: FrameError) -> None:
         self.seat.tell(Error(error.code, str(error), error.ref))

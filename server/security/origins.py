@@ -18,7 +18,10 @@ from ..wire.problem import Problem
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ALLOWED_METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
-_ALLOWED_HEADERS = "Content-Type, Last-Event-ID, Authorization, Idempotency-Key, Prefer, X-Run-Id"
+_ALLOWED_HEADERS = (
+    "Content-Type, Last-Event-ID, Authorization, Idempotency-Key, Prefer, If-Match, If-None-Match, If-Range, "
+    "Range, X-Run-Id"
+)
 _ALLOWED_PREFIXES = ("x-stainless-", "openai-")
 """How headers begin that OpenAI's clients add to every request."""
 _EXPOSED_HEADERS = "Location, Retry-After"

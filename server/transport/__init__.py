@@ -4,6 +4,7 @@ deadline, drain.
 
 from .connection import Connection, ConnectionEndedError
 from .drain import DrainGate
+from .file_sending import send_file
 from .http import STREAM_HEADERS, RunStream
 from .hypercorn import AsgiApp, AsgiMessage
 from .listeners import open_listeners, raise_descriptor_limit
@@ -33,4 +34,5 @@ __all__ = [
     "offered_subprotocols",
     "open_listeners",
     "raise_descriptor_limit",
+    "send_file",
 ]

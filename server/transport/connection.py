@@ -31,7 +31,9 @@ class Connection(Protocol):
 
     @property
     def last_heard(self) -> float:
-        """Trio's clock when the last byte came."""
+        """Trio's clock when the last byte came; now, where what came before has not been received yet, and
+        nobody reads on: a silence would be this side's.
+        """
 
     @property
     def refused_at(self) -> float | None:

@@ -183,6 +183,7 @@ class ConnectionServer:
         `failures`.
         """
         ordered = OrderedStream(stream)
+        unfinished = False
         try:
             if isinstance(stream, trio.SSLStream) and not await _shake_hands(stream):
                 return
@@ -198,6 +199,7 @@ class ConnectionServer:
                 with self._registry.upgraded():
                     await running
             else:
+                unfinished = True
                 if self._hangups.can_watch(stream):
                     with self._hangups.watch(stream) as scope:
                         await takeover.run(ordered)
@@ -208,6 +210,7 @@ class ConnectionServer:
                     return
                 # Also for the sake of a head that is still held back, where the stream was empty.
                 await ordered.send_all(b"0\r\n\r\n" if ordered.framing is Framing.CHUNKED else b"")
+                unfinished = False
             await linger(ordered)
         except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
             _log.debug("a connection broke: %s", gone.exceptions[0])
@@ -216,6 +219,9 @@ class ConnectionServer:
             _log.exception("a connection failed")
         finally:
             ordered.mark_broken()
+            if unfinished and ordered.framing is Framing.IDENTITY and isinstance(stream, TcpStream):
+                # HTTP/1.0 knows a whole answer by the end of the connection: a part must not end like that.
+                stream.reset()
 
     async def _serve_requests(
         self,

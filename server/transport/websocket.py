@@ -6,6 +6,8 @@ closes.  Between it and the socket stands `_Wire`, which
 - gives it exactly one request head, made anew from what was checked, so that nothing a client can write
   there reaches its parser, and holds later bytes back until the handshake is answered (it drops those that
   come with the head);
+- keeps the close frame with which it answers the client's until `close` sends it: it would wait behind what
+  is being written, and its reader with it, so that nobody would learn of the end until then;
 - lets nothing follow a close frame, whoever sends, and ends the reading once nothing can be written: its
   reader would wait for more with nobody told;
 - joins the pieces of an unfinished message, of which it keeps one for each read and each fragment, also the
@@ -13,7 +15,8 @@ closes.  Between it and the socket stands `_Wire`, which
 - names the close codes that it sends by itself with our own words.
 
 Leaned on: `wrap_server_stream`, `WebSocketRequest.accept`, `get_message`, `closed`, `_message_parts`,
-`_wsproto`, whose inner `Connection` does all that is asked of it after the handshake, and that each call of
+`_wsproto`, whose inner `Connection` does all that is asked of it after the handshake and is `CLOSED` once it
+has made its answer to a close frame, and that each call of
 the stream's `send_all` begins with a frame (tests/transport/test_neighbours.py).
 """
 
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 
 import trio
 import trio_websocket
+from wsproto.connection import ConnectionState
 from wsproto.utilities import LocalProtocolError
 
 from ..lifecycle import RequestHead
@@ -148,8 +152,10 @@ class WebSocketConnection:
 
     @property
     def last_heard(self) -> float:
-        """Trio's clock when the last byte came."""
-        return self._wire.last_heard
+        """Trio's clock when the last byte came; now, where what came before has not been received yet, and
+        nobody reads on.
+        """
+        return self._wire.last_heard if self._wire.is_reading else trio.current_time()
 
     @property
     def refused_at(self) -> float | None:
@@ -179,25 +185,25 @@ class WebSocketConnection:
 
     async def close(self, code: int, reason: str) -> None:
         """See `Connection.close`."""
-        ended = self._websocket.closed
-        if ended is not None and not self._wire.close_sent and not self._closing:
-            # What wsproto could not parse ends the connection without a word on the wire.
-            await self._say_why(ended.code)
+        frame = self._close_frame(code, reason)
         self._closing = True
         with trio.move_on_after(CLOSE_SECONDS), suppress(trio.BrokenResourceError):
             # Past trio-websocket: it would fail on a ping that comes behind its own close frame, and take
             # the close frame down with it.
-            if ended is None and not self._wire.close_sent:
-                await self._wire.send_close(close_frame(code, reason))
+            if frame is not None and not self._wire.close_sent:
+                await self._wire.send_close(frame)
             with suppress(trio_websocket.ConnectionClosed):
                 while True:
                     await self._websocket.get_message()
 
-    async def _say_why(self, code: int) -> None:
-        if code not in _OWN_WORDS:
-            return
-        with suppress(trio.BrokenResourceError):
-            await self._wire.send_close(self._wire.in_our_words(code))
+    def _close_frame(self, code: int, reason: str) -> bytes | None:
+        """The frame to close with; None where the connection has ended without a word."""
+        ended = self._websocket.closed
+        if ended is None:
+            return close_frame(code, reason)
+        # What wsproto could not parse ends the connection, and no frame says so.
+        has_words = ended.code in _OWN_WORDS
+        return self._wire.answer or (self._wire.in_our_words(ended.code) if has_words else None)
 
 
 class _Wire(trio.abc.Stream):
@@ -207,7 +213,11 @@ class _Wire(trio.abc.Stream):
         self.ordered = ordered
         self.too_big = too_big
         self.close_sent = False
+        self.answer: bytes | None = None
+        """The close frame with which trio-websocket answers the client's; to be sent."""
         self.last_heard = trio.current_time()
+        self.is_reading = False
+        """Whether trio-websocket's reader waits here, and not for somebody to take what it has read."""
         self._handshake = handshake
         self._early = early
         # None once it has been: an event is for those that wait.
@@ -238,26 +248,42 @@ class _Wire(trio.abc.Stream):
             early, self._early = self._early, b""
             return early
         self._join_fragments()
-        data = await self.ordered.stream.receive_some(max_bytes)
+        self.is_reading = True
+        try:
+            data = await self.ordered.stream.receive_some(max_bytes)
+        finally:
+            self.is_reading = False
         self.last_heard = trio.current_time()
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self._closed:
             raise trio.ClosedResourceError("the connection has been closed")
-        if self.close_sent:
+        if self.close_sent or self.answer is not None:
             # A pong, or the reply to the client's own close frame.
             await trio.lowlevel.checkpoint()
             return
         frame = bytes(data)
+        # Where this waits, the peer takes nothing: its silence counts.
+        self.is_reading = True
         try:
-            if self._opening is None and is_close_frame(frame):
-                await self.send_close(self._reworded(frame))
-            else:
+            if self._opening is not None or not is_close_frame(frame):
                 await self.ordered.send_all(frame)
+            elif self._is_answer():
+                self.answer = frame
+                await trio.lowlevel.checkpoint()
+            else:
+                await self.send_close(self._reworded(frame))
         except trio.BrokenResourceError:
             self._closed = True
             raise
+        finally:
+            self.is_reading = False
+
+    def _is_answer(self) -> bool:
+        """Whether the close frame that trio-websocket sends now is the second one: the client's was first."""
+        assert self._websocket is not None
+        return self._websocket._wsproto.state is ConnectionState.CLOSED
 
     async def send_close(self, frame: bytes) -> None:
         """Write the close frame, and let nothing follow it."""

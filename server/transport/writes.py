@@ -162,6 +162,35 @@ class OrderedStream:
             if self._queue is not None:
                 self._queue.unpark()
 
+    async def send_file_part(self, descriptor: int, start: int, count: int) -> int:
+        """Write the rest, where there is one, then bytes of an open file, from `start` on and at most
+        `count`.
+
+        Only over plain TCP.  Returns how many bytes of the file left, 0 where it ends at `start`.
+
+        Raises:
+            WriteDeadlineError: the peer took no byte within the write deadline.
+            trio.BrokenResourceError: the connection broke, now or before.
+            OSError: the file cannot be read.
+        """
+        assert isinstance(self._stream, TcpStream)
+        while self._rest or self._writers:
+            await self.send_all(b"")
+        if self._broken:
+            _raise_broken()
+        self._writers += 1
+        try:
+            sent = await self._stream.send_file_part(descriptor, start, count)
+            self.bytes_sent += sent
+        except BaseException:
+            self.mark_broken()
+            raise
+        finally:
+            self._writers -= 1
+            if self._queue is not None:
+                self._queue.unpark()
+        return sent
+
     async def _wait_turn(self) -> None:
         if self._queue is None:
             self._queue = trio.lowlevel.ParkingLot()

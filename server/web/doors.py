@@ -18,10 +18,10 @@ from ..security import (
     is_preflight,
     preflight_headers,
 )
+from ..streams import head_of
 from ..transport import BodyReadError
 from ..wire.problem import Problem, ProblemError
 from .answers import problem_response
-from .requests import head_of
 
 _SLASHES_IN_IDS = ("/api/chat/", "/v1/models/")
 

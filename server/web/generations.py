@@ -24,7 +24,7 @@ from ..generations import (
 )
 from ..hub import Cursor
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import FIRST_RETRY_MS, EventServices, StreamBody
+from ..streams import FIRST_RETRY_MS, EventServices, StreamBody, head_of
 from ..transport import STREAM_HEADERS, RunStream
 from ..wire import sse
 from ..wire.deltas import About, Encoder
@@ -39,7 +39,6 @@ from .requests import (
     MAX_PAGE,
     content_type_of,
     decode_json,
-    head_of,
     query_of,
     read_body,
     whole_number,

@@ -8,12 +8,13 @@ from quart import Blueprint, Response, request
 
 from ..hub import Draft, Hub, Message
 from ..lifecycle import RequestHead
+from ..streams import head_of
 from ..wire import ndjson
 from ..wire.problem import ProblemError
 from .answers import Answer, json_answer, publish_or_refuse
 from .batches import Entry, check_topic, event_fault, read_batch, read_batch_across_topics
 from .idempotency import IdempotencyKeys, agreed_key, key_of, keyed_request
-from .requests import content_type_of, decode_json, decode_text, head_of, query_of, read_body
+from .requests import content_type_of, decode_json, decode_text, query_of, read_body
 
 JSON = "application/json"
 TEXT = "text/plain"

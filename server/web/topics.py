@@ -9,12 +9,12 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from ..hub import Cursor, Gap, Hub, Message, TopicInfo
-from ..streams import EventServices, shown_gap
+from ..streams import EventServices, head_of, shown_gap
 from ..wire.problem import ProblemError
 from ..wire.times import rfc3339
 from .answers import json_response
 from .batches import check_topic
-from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, head_of, query_of, whole_number
+from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, query_of, whole_number
 
 MAX_PATTERN = 256
 """Characters of a pattern.  What it takes to read one grows with their square, and many are kept as read."""

@@ -110,7 +110,7 @@ def test_the_client_says_how_many_were_missed_where_that_is_known(
     assert gap["topics"] == [{"topic": "missed.b", "missed": 4}]
     page.evaluate("window.subscription.close()")
     page.evaluate(SUBSCRIBE, [["missed.a", "missed.b"], {"lastEventId": "elsewhere:1"}])
-    page.wait_for_function("window.seen.gaps.length === 1")
+    page.wait_for_function("() => window.seen.gaps.length === 1")
     assert page.evaluate("window.seen.gaps[0].missed") is None
 
 

@@ -117,7 +117,7 @@ def test_over_http_2_a_page_has_more_streams_than_six_and_may_publish(
                 }
             }"""
         )
-        page.wait_for_function("window.opened === 12")
+        page.wait_for_function("() => window.opened === 12")
         status = page.evaluate(
             """async () => (await fetch("/topics/topic-0", {
                 method: "POST", body: "x", headers: { "Content-Type": "text/plain" },

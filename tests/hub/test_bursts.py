@@ -14,6 +14,7 @@ from server.transport import Sent
 from tests.hub.readers import Sink, Subscriber, drafts
 from tests.support.hubs import open_hub
 
+MIB = 1024 * 1024
 BATCHES = st.lists(
     st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([1, 1, 300, 70_000])), min_size=1, max_size=9),
     max_size=6,
@@ -48,7 +49,8 @@ def test_batches_arrive_in_order_whatever_the_kernel_takes(
     batches: list[list[tuple[str, int]]], answers: list[Sent], pauses: list[float]
 ) -> None:
     async def run() -> None:
-        hub = open_hub()
+        # Room for all of it: 54 messages of 70,000 characters, as they are reckoned.
+        hub = open_hub(capacity_bytes=16 * MIB, max_queued_bytes=16 * MIB)
         readers = [Subscriber(hub, Sink(answers), *topics) for topics in ("ab", "a", "*")]
         wanted: dict[str, list[str]] = {"a": [], "ab": []}
         async with trio.open_nursery() as nursery:

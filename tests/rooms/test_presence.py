@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from server.lifecycle import CloseReason
 from server.rooms import PROTOCOLS, PresenceMode, Protocol
 from server.rooms.announcements import TOGETHER_SECONDS
+from server.rooms.room import STATE_SECONDS
 from tests.support.house import Guest, House, hear, hear_until, open_house
 
 Leave = Callable[[House, Guest], Awaitable[None]]
@@ -109,7 +110,7 @@ async def test_left_is_told_after_the_grace_that_the_close_code_gives(
         assert list(room.members) == [stays.id]
 
 
-async def test_a_member_that_leaves_while_nothing_can_be_written_to_it_has_left_a_moment_later(
+async def test_a_member_that_leaves_while_nothing_can_be_written_to_it_has_left_at_once(
     autojump_clock: MockClock,
 ) -> None:
     async with open_house() as house:
@@ -122,8 +123,14 @@ async def test_a_member_that_leaves_while_nothing_can_be_written_to_it_has_left_
         started = trio.current_time()
         await goes.peer.close(1000)
         assert await stays.hear() == {"type": "left", "member": goes.id}
-        assert trio.current_time() - started <= 5
+        assert trio.current_time() - started <= TOGETHER_SECONDS
+        assert not goes.ended.is_set()
+        back = await house.join(session=goes.session)
+        assert back.welcome["resumed"]
+        assert (await stays.hear())["type"] == "joined"
         await goes.ended.wait()
+        await stays.say("hello")
+        assert (await back.hear())["type"] == (await stays.hear())["type"] == "message"
 
 
 async def test_members_who_leave_together_are_all_told_of(autojump_clock: MockClock) -> None:
@@ -158,6 +165,56 @@ async def test_a_state_is_replaced_as_a_whole_and_told_to_the_others(autojump_cl
         assert (await ann.hear())["type"] == "joined"
         await bob.say("hello")
         assert (await ann.hear())["type"] == "message"
+
+
+async def test_of_states_that_replace_each_other_too_fast_the_newest_is_told(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        ann, bob = await house.join_two()
+        started = trio.current_time()
+        for number in range(600):
+            await ann.be({"at": number})
+        await ann.say("none of it was waited for")
+        assert (await ann.hear())["type"] == "message"
+        assert trio.current_time() == started
+        told: list[int] = []
+        while not told or told[-1] != 599:
+            told.append((await hear_until(bob.peer, "presence"))["state"]["at"])
+        assert told == [*range(20), 599]
+        assert trio.current_time() - started <= STATE_SECONDS + TOGETHER_SECONDS
+
+
+async def test_a_state_that_goes_on_changing_is_told_ten_times_a_second(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        ann, bob = await house.join_two()
+        for number in range(600):
+            await ann.be({"at": number})
+            await trio.sleep(1 / 60)
+        told = [(await hear_until(bob.peer, "presence"))["state"]["at"]]
+        while told[-1] != 599:
+            told.append((await hear_until(bob.peer, "presence"))["state"]["at"])
+        assert told == sorted(told)
+        assert 90 <= len(told) <= 125
+
+
+async def test_a_state_that_waits_is_not_put_before_a_newer_one_of_another_connection(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        ann, bob = await house.join_two()
+        tab = await house.join(session=ann.session)
+        for number in range(30):
+            await ann.be({"at": number})
+        await trio.testing.wait_all_tasks_blocked()
+        await tab.be({"at": "the other"})
+        await trio.sleep(5)
+        ann.peer.vanish()
+        await tab.peer.close(1000)
+        told: list[object] = []
+        while (heard := await bob.hear())["type"] != "left":
+            told.append(heard["state"]["at"])
+        assert told[-1] == "the other"
 
 
 async def test_a_state_that_is_the_same_is_no_news(autojump_clock: MockClock) -> None:

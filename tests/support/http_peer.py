@@ -16,7 +16,7 @@ import h11
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from server.application import Application, open_application
+from server.application import NOTHING, Application, Extension, open_application
 from server.generations import Provider
 from server.settings import Settings
 from server.transport import ConnectionServer
@@ -242,16 +242,18 @@ class World:
 async def open_world(
     settings: Settings | None = None,
     binds: Sequence[tuple[str, int]] = (LOCAL,),
+    extension: Extension = NOTHING,
     *,
     provider: Provider | None = None,
 ) -> AsyncIterator[World]:
     """The application over memory streams, with `provider` where it is given.  At the end every connection is
     cut, and must leave nothing.
     """
-    settings, providers = settings or Settings(), {}
+    settings = settings or Settings()
     if provider is not None:
-        settings, providers = replace(settings, provider=provider.name), {provider.name: provider}
-    async with open_application(settings, binds, providers=providers) as application:
+        settings = replace(settings, provider=provider.name)
+        extension = replace(extension, providers={provider.name: provider})
+    async with open_application(settings, binds, extension=extension) as application:
         server = application.server()
         async with trio.open_nursery() as nursery:
             yield World(application, server, nursery)

@@ -90,7 +90,8 @@ class MemoryConnection:
 
     @property
     def last_heard(self) -> float:
-        return self._link.heard_at
+        unread = self._link.from_client.statistics().tasks_waiting_send
+        return trio.current_time() if unread else self._link.heard_at
 
     @property
     def refused_at(self) -> float | None:

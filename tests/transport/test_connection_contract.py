@@ -287,3 +287,49 @@ async def test_closing_a_connection_whose_client_has_vanished_is_safe(open_ends:
         await ends.vanish()
         await end_of(ends.connection)
         await ends.connection.close(1011, "server_failed")
+
+
+@every_virtual
+async def test_a_client_that_nobody_listens_to_is_not_silent(
+    open_ends: OpenEnds, autojump_clock: MockClock
+) -> None:
+    async def talk() -> None:
+        for number in range(100):
+            await ends.peer.send(f"{number}")
+
+    async with open_ends() as ends, trio.open_nursery() as nursery:
+        nursery.start_soon(talk)
+        await trio.sleep(60)
+        assert ends.connection.last_heard == trio.current_time()
+        for number in range(100):
+            assert await ends.connection.receive() == f"{number}"
+        with trio.move_on_after(60):
+            await ends.connection.receive()
+        assert ends.connection.last_heard == trio.current_time() - 60
+
+
+@every_bounded
+async def test_a_close_frame_is_heard_while_a_write_waits(open_ends: OpenEnds) -> None:
+    async with open_ends() as ends, trio.open_nursery() as nursery:
+        nursery.start_soon(ends.connection.send_all, text_frame(b"x" * 4_000_000))
+        await trio.testing.wait_all_tasks_blocked()
+        await ends.peer.send("before")
+        await ends.peer.close(1001)
+        with trio.fail_after(5):
+            assert await ends.connection.receive() == "before"
+            with pytest.raises(ConnectionEndedError) as ended:
+                await ends.connection.receive()
+        assert ended.value.code == 1001
+        nursery.cancel_scope.cancel()
+
+
+@every
+async def test_a_close_frame_is_answered_behind_what_was_being_written(open_ends: OpenEnds) -> None:
+    async with open_ends() as ends, trio.open_nursery() as nursery:
+        nursery.start_soon(ends.connection.send_all, text_frame(b"x" * 200_000))
+        await trio.testing.wait_all_tasks_blocked()
+        await ends.peer.close(1001)
+        assert (await end_of(ends.connection)).code == 1001
+        nursery.start_soon(ends.connection.close, 1000, "")
+        assert await ends.peer.receive() == Text("x" * 200_000)
+        assert await ends.peer.receive() == Close(1001, "")

@@ -30,6 +30,8 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
 from wsproto.connection import Connection, ConnectionType
+from wsproto.connection import ConnectionState as WebSocketState
+from wsproto.events import CloseConnection
 
 from server.transport.hypercorn import ResponseWriter
 
@@ -224,6 +226,20 @@ def test_all_that_trio_websocket_asks_of_wsproto_a_connection_does_without_its_h
     assert asked == {"client", "state", "send", "receive_data", "events"}, WEBSOCKET
     connection = Connection(ConnectionType.SERVER)
     assert all(hasattr(connection, name) for name in asked), WEBSOCKET
+
+
+def test_wsproto_is_closed_by_its_answer_to_a_close_frame_and_not_by_its_own_first_word() -> None:
+    begins = Connection(ConnectionType.SERVER)
+    begins.send(CloseConnection(code=1009))
+    answers = Connection(ConnectionType.SERVER)
+    answers.receive_data(bytes([0x88, 0x80, 0, 0, 0, 0]))
+    (close,) = answers.events()
+    assert isinstance(close, CloseConnection), WEBSOCKET
+    states = [begins.state, answers.state]
+    answers.send(close.response())
+    states.append(answers.state)
+    closed = WebSocketState.CLOSED
+    assert [state is closed for state in states] == [False, False, True], WEBSOCKET
 
 
 # Quart and Quart-Trio

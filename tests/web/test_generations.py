@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from server.application import open_application
+from server.application import Extension, open_application
 from server.generations import ProviderMissingError
 from server.settings import Settings
 from tests.support.asgi import Peer
@@ -441,7 +441,9 @@ async def test_a_provider_of_ones_own_is_a_function_and_a_name(autojump_clock: M
 async def world_with(stream: Any, name: str) -> AsyncIterator[World]:
     """A world whose provider is `stream`."""
     settings = Settings(provider=name)
-    async with open_application(settings, [LOCAL], providers={name: stream}) as application:
+    async with open_application(
+        settings, [LOCAL], extension=Extension(providers={name: stream})
+    ) as application:
         async with trio.open_nursery() as nursery:
             yield World(application, application.server(), nursery)
             nursery.cancel_scope.cancel()

@@ -5,8 +5,8 @@ deltas (or plain strings, each a piece of the text), and is closed as soon as no
 holds, it holds inside of `async with` or `try`/`finally`.
 """
 
-from .opening import ProviderMissingError, ProviderOptions, open_provider
-from .provider import Provider, ProviderError, Stream
+from .opening import ProviderOptions, open_provider
+from .provider import Provider, ProviderError, ProviderMissingError, Stream
 
 __all__ = [
     "Provider",

@@ -6,7 +6,7 @@ into the log, never to a viewer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,9 @@ import msgspec
 import openai
 
 from ...wire.deltas import Delta, Finish, Text, ToolCall, Usage
-from ...wire.prompts import Turn
 from ..request import GenerationRequest
 from .provider import Provider, ProviderError
+from .turns import spoken
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -74,7 +74,7 @@ def _asked(request: GenerationRequest) -> dict[str, Any]:
     # As a dict: what was not said must not be sent, since many servers know less than OpenAI's.
     asked: dict[str, Any] = {
         "model": request.model,
-        "messages": [_turn(turn) for turn in request.messages],
+        "messages": [spoken(turn) for turn in request.messages],
         "max_tokens": request.max_tokens,
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -83,18 +83,6 @@ def _asked(request: GenerationRequest) -> dict[str, Any]:
         asked["temperature"] = request.temperature
     more: dict[str, Any] = msgspec.to_builtins(request.options)
     return asked | more
-
-
-def _turn(turn: Turn) -> Mapping[str, object]:
-    said: dict[str, object] = {"role": turn.role, "content": turn.content}
-    if turn.tool_calls:
-        said["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in turn.tool_calls
-        ]
-    if turn.tool_call_id is not None:
-        said["tool_call_id"] = turn.tool_call_id
-    return said
 
 
 class _Reading:

@@ -11,11 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from .echo import echo_provider
-from .provider import Provider, Stream
-
-
-class ProviderMissingError(Exception):
-    """There is no provider of that name, or it lacks something; the message is for who starts the server."""
+from .provider import Provider, ProviderMissingError, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +22,9 @@ class ProviderOptions:
     openai_base_url: str | None = None
     openai_model: str | None = None
     openai_api_key: str | None = field(default=None, repr=False)
+    local_model: str | None = None
+    local_context: int = 4096
+    local_parallel: int = 1
 
 
 def open_provider(
@@ -92,7 +91,22 @@ async def _open_openai(options: ProviderOptions) -> AsyncIterator[Provider]:
         yield provider
 
 
+@asynccontextmanager
+async def _open_local(options: ProviderOptions) -> AsyncIterator[Provider]:
+    try:
+        from .llama import LlamaOptions  # noqa: PLC0415
+        from .local import open_local  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ProviderMissingError(
+            "the provider 'local' needs the package xllamacpp: install sluiceway[local]"
+        ) from error
+    limits = LlamaOptions(options.local_context, options.local_parallel)
+    async with open_local(options.local_model, limits) as provider:
+        yield provider
+
+
 _OPENERS: Mapping[str, Callable[[ProviderOptions], AbstractAsyncContextManager[Provider]]] = {
     "echo": _open_echo,
     "openai": _open_openai,
+    "local": _open_local,
 }

@@ -42,6 +42,10 @@ class ProviderError(Exception):
         self.code = code
 
 
+class ProviderMissingError(Exception):
+    """There is no provider of that name, or it lacks something; the message is for who starts the server."""
+
+
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The options of a provider that has none."""
 
@@ -51,7 +55,8 @@ class Provider:
     """A stream of deltas under a name.
 
     Of `models` the first is taken where a client names none; with `any_model` others may be named too.
-    `options` is the type (as msgspec decodes it) of what a client may say under ``options``.
+    `options` is the type (as msgspec decodes it) of what a client may say under ``options``.  `at_once` is
+    how many answers it can make at once, None for any number: further generations wait for their turn.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Provider:
     models: tuple[str, ...] = ()
     any_model: bool = False
     options: type = NoOptions
+    at_once: int | None = None
 
     def request(
         self,

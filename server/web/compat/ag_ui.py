@@ -13,11 +13,12 @@ from weakref import WeakValueDictionary
 from quart import Blueprint, Response, request
 
 from ...generations import Generation, Note
+from ...streams import head_of
 from ...wire.generations import AgUi
 from ...wire.problem import ProblemError
 from ...wire.prompts import decode_run
 from ..generations import cursor_in
-from ..requests import head_of, query_of
+from ..requests import query_of
 from .asking import Asking, Without
 
 _WHERE = "/forwardedProps"

@@ -18,12 +18,13 @@ from quart.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
 from ...generations import Generation, Note
+from ...streams import head_of
 from ...wire.deltas import About, Encoder
 from ...wire.generations import DataStream, UIMessages
 from ...wire.prompts import UIChatRequest, decode_ui_chat
 from ..answers import json_response
 from ..generations import shown
-from ..requests import head_of, one_of, query_of
+from ..requests import one_of, query_of
 from .asking import Asking, Without
 
 _FORM = frozenset({"format"})

@@ -16,14 +16,14 @@ from ...generations import (
     watch_whole,
 )
 from ...hub import Cursor
-from ...streams import EventServices, PulledRequest
+from ...streams import EventServices, PulledRequest, head_of
 from ...wire.deltas import Encoder
 from ...wire.generations import Answer
 from ...wire.problem import ProblemError
 from ...wire.prompts import OnDisconnect, Prompt, PromptLimits
 from ..generations import checked, found, generation_response, start_once
 from ..idempotency import IdempotencyKeys, key_of, keyed_request
-from ..requests import content_type_of, head_of, read_body
+from ..requests import content_type_of, read_body
 
 _JSON = "application/json"
 CLIENT_GONE = 499

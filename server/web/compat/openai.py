@@ -10,6 +10,7 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 
 from ...generations import Generation, Note
+from ...streams import head_of
 from ...wire.generations import (
     Answer,
     Asked,
@@ -24,7 +25,7 @@ from ...wire.generations import (
 from ...wire.problem import ProblemError
 from ...wire.prompts import decode_chat_completion, decode_response
 from ..answers import json_response
-from ..requests import head_of, one_of, query_of, whole_number
+from ..requests import one_of, query_of, whole_number
 from .asking import Asking, Without, gone_response
 
 _NO_QUERY: frozenset[str] = frozenset()

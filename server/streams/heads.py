@@ -1,0 +1,32 @@
+"""The head of the request under way, for routes and for what they call."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from quart import Request
+
+from ..lifecycle import RequestHead
+
+
+def head_of(request: Request) -> RequestHead:
+    """The head of the request under way: the server's own, or one made from the ASGI scope where there is
+    none.
+    """
+    scope = cast("dict[str, Any]", request.scope)
+    head = scope.get("sluiceway.head")
+    if head is None:
+        head = scope["sluiceway.head"] = _head_of_scope(scope)
+    return cast("RequestHead", head)
+
+
+def _head_of_scope(scope: dict[str, Any]) -> RequestHead:
+    return RequestHead(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        peer=(scope.get("client") or ("",))[0],
+        local=(scope.get("server") or ("",))[0],
+        secure=scope["scheme"] == "https",
+    )
