@@ -121,11 +121,11 @@ def test_bad_input_is_a_problem(page: Page, running_server: ServerProcess, way: 
 
 
 def test_event_source_goes_on_where_it_was_cut(page: Page, troubled_server: ServerProcess) -> None:
-    # The first connection has brought the page and the id by then.
-    with Narrows(troubled_server.port, [2500]) as narrows:
+    # Which of a browser's connections has the stream is not said; page and id have come by then on any.
+    with Narrows(troubled_server.port, [2500, 2500, 2500]) as narrows:
         came = run(page, narrows.url, EVENT_SOURCE, AWKWARD * 30)
         assert (came["text"], came["done"]) == (AWKWARD * 30, "[DONE]")
-        assert came["opened"] == 2
+        assert came["opened"] >= 2
 
 
 def test_an_aborted_fetch_cancels(page: Page, running_server: ServerProcess) -> None:

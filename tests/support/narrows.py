@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-import struct
 import threading
 from types import TracebackType
 from typing import Self
@@ -18,8 +17,9 @@ _SIZES = (1, 2, 3, 1, 5, 1, 1, 7)
 class Narrows:
     """Passes connections on to a port of loopback, from `__enter__` to `__exit__`; `url` is where it is.
 
-    `cuts` are for the connections in their order: after so many bytes from the server it is reset, with None
-    never; those beyond are not cut.
+    `cuts` are for the connections in their order: one ends after so many bytes from the server, with None not
+    before the server ends it.  Those beyond are not cut.  It is an end and no reset, which could take back
+    what the client has not read yet.
     """
 
     def __init__(self, port: int, cuts: list[int | None] | None = None) -> None:
@@ -68,15 +68,11 @@ class Narrows:
             up = threading.Thread(target=self._pass_up, args=(client, server), daemon=True)
             up.start()
             try:
-                if self._pass_down(server, client, cut):
-                    # A reset, and no end; sent when the last of this process lets go of the socket.
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    client.shutdown(socket.SHUT_RD)
-                else:
-                    self._shut(client)
+                self._pass_down(server, client, cut)
             except OSError:
-                self._shut(client)
-            self._shut(server)
+                pass
+            for each in (client, server):
+                self._shut(each)
             up.join(10)
             self._open -= {client, server}
 
@@ -88,19 +84,18 @@ class Narrows:
             pass
         self._shut(server)
 
-    def _pass_down(self, server: socket.socket, client: socket.socket, cut: int | None) -> bool:
-        """Pass on what the server sends, up to its end or the cut; whether it was cut."""
+    def _pass_down(self, server: socket.socket, client: socket.socket, cut: int | None) -> None:
+        """Pass on what the server sends, up to its end or the cut."""
         passed = 0
         sizes = itertools.cycle(_SIZES)
         while data := server.recv(65536):
             while data:
                 if cut is not None and passed >= cut:
-                    return True
+                    return
                 size = next(sizes)
                 client.sendall(data[:size])
                 passed += len(data[:size])
                 data = data[size:]
-        return False
 
     @staticmethod
     def _shut(each: socket.socket) -> None:
