@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from server.hub import Draft
 from server.lifecycle import CloseReason
+from server.rooms.pings import INTERVAL
 from tests.support.frames import Close, PingFrame
 from tests.support.house import Guest, hear_to_the_end, hear_until, open_house
 
@@ -119,6 +120,23 @@ async def test_a_member_that_takes_little_by_little_is_no_ghost(autojump_clock: 
             await trio.sleep(9)
             assert not guest.ended.is_set()
             guest.peer.take_some()
+
+
+async def test_a_pong_is_not_missed_while_what_follows_the_ping_is_on_its_way(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        slow = await house.join(buffer=600)
+        slow.peer.answers = False
+        await trio.sleep(INTERVAL + 2)
+        drafts = [Draft("rooms/lobby", f'"{"x" * 400}"')]
+        for _ in range(30):
+            await house.services.hub.publish(drafts)
+        for _ in range(8):
+            slow.peer.take_some()
+            await trio.sleep(2)
+        (stream,) = house.services.registry.streams.values()
+        assert stream.reason is None
 
 
 @pytest.mark.parametrize("sign", ["pong", "message"])
