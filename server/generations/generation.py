@@ -178,6 +178,13 @@ class Generation:
         kept = self._hub.excerpt(self.topic, None, None, _EVERYTHING).messages
         return [(message.id, delta_of(message)) for message in kept]
 
+    def has(self, id: Cursor) -> bool:
+        """Whether `id` is that of one of its deltas."""
+        if id.epoch != self.start.epoch or id <= self.start:
+            return False
+        found = self._hub.excerpt(self.topic, Cursor(id.epoch, id.offset - 1), None, 1).messages
+        return any(message.id == id for message in found)
+
     @property
     def text(self) -> str:
         """The answer so far."""

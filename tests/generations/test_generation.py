@@ -303,6 +303,13 @@ async def test_a_provider_that_falls_silent_fails(autojump_clock: MockClock, bef
         assert wire.names[-1] == "error"
 
 
+async def test_an_empty_piece_of_text_ends_the_silence(autojump_clock: MockClock) -> None:
+    async with open_studio(Upstream(4, "", 4, "", 4, "a").provider, silence=5.0) as studio:
+        generation = studio.start(detach_seconds=100)
+        await generation.wait_over()
+        assert (generation.state, generation.text, generation.tokens) == (State.DONE, "a", 1)
+
+
 async def test_garbage_from_a_provider_is_a_failure(autojump_clock: MockClock) -> None:
     wrong: Any = None
     for garbage in (7j, "\ud800", Text(wrong), Usage(1, wrong), ToolCall("", wrong, ""), Failure("x", "y")):
