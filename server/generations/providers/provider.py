@@ -66,6 +66,11 @@ class Provider:
     options: type = NoOptions
     at_once: int | None = None
 
+    def known(self, wishes: Mapping[str, object]) -> dict[str, object]:
+        """Those of `wishes` that are named as options are; none where any options are taken."""
+        names = getattr(self.options, "__struct_fields__", ())
+        return {name: wish for name, wish in wishes.items() if name in names}
+
     def request(
         self,
         messages: tuple[Turn, ...],
