@@ -503,22 +503,25 @@ async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send, ext
     """
     await receive()
     phase = "startup"
+    failure: Exception | None = None
     try:
         async with _open_under_asgi(extension) as application:
             scope["state"]["sluiceway.application"] = application
             await send({"type": "lifespan.startup.complete"})
             phase = "shutdown"
             await receive()
-    except Exception as error:
-        cause = innermost(error)
-        if not isinstance(cause, ValueError | OSError | ProviderMissingError):
-            _log.critical("the server failed", exc_info=error)
-        # Hypercorn 0.18 ends the worker by what this raises.  It goes on where the lifespan only raises.
-        await send({"type": f"lifespan.{phase}.failed", "message": str(cause) or type(cause).__name__})
-        if phase == "startup":
-            return
-        raise
-    await send({"type": "lifespan.shutdown.complete"})
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told below
+        failure = error
+    if failure is None:
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    cause = innermost(failure)
+    if not isinstance(cause, ValueError | OSError | ProviderMissingError):
+        _log.critical("the server failed", exc_info=failure)
+    # Hypercorn 0.18 ends the worker by what this raises.  Where the lifespan only raises, it goes on.
+    await send({"type": f"lifespan.{phase}.failed", "message": str(cause) or type(cause).__name__})
+    if phase == "shutdown":
+        raise failure
 
 
 @asynccontextmanager
