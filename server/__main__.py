@@ -33,7 +33,7 @@ def main(
     # Imported late: `--help` and `--check` need none of it.
     import trio  # noqa: PLC0415
 
-    from .application import Extension, serve  # noqa: PLC0415
+    from .application import Extension, innermost, serve  # noqa: PLC0415
     from .generations import ProviderMissingError  # noqa: PLC0415
     from .observability import configure  # noqa: PLC0415
 
@@ -42,22 +42,16 @@ def main(
     try:
         trio.run(serve, command.settings, _announce, Extension(blueprints, feeds, providers or {}))
     except* ProviderMissingError as errors:
-        print(f"sluiceway: error: {_innermost(errors)}", file=sys.stderr)
+        print(f"sluiceway: error: {innermost(errors)}", file=sys.stderr)
         code = 2
     except* OSError as errors:
-        print(f"sluiceway: error: {_innermost(errors)}", file=sys.stderr)
+        print(f"sluiceway: error: {innermost(errors)}", file=sys.stderr)
         code = 1
     return code
 
 
 def _announce(urls: list[str]) -> None:
     print("sluiceway: listening on", *urls, flush=True)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -498,38 +498,67 @@ async def serve_asgi(
 
 
 async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send, extension: Extension) -> None:
+    """The lifespan, which a failure ends by its own name, whenever it comes: without it the other server
+    would go on listening, with nothing behind its routes.
+    """
     await receive()
-    async with AsyncExitStack() as stack:
-        try:
-            stack.enter_context(_only_worker())
-            settings = Settings.from_environment(os.environ)
-            host = settings.rooms_bind.host
-            listeners = stack.enter_context(open_listeners([(host, settings.rooms_bind.port)]))
+    phase = "startup"
+    failure: Exception | None = None
+    try:
+        async with _open_under_asgi(extension) as application:
+            scope["state"]["sluiceway.application"] = application
+            await send({"type": "lifespan.startup.complete"})
+            phase = "shutdown"
+            await receive()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told below
+        failure = error
+    if failure is None:
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    cause = innermost(failure)
+    if not isinstance(cause, ValueError | OSError | ProviderMissingError):
+        _log.critical("the server failed", exc_info=failure)
+    # Hypercorn 0.18 ends the worker by what this raises.  Where the lifespan only raises, it goes on.
+    await send({"type": f"lifespan.{phase}.failed", "message": str(cause) or type(cause).__name__})
+    if phase == "shutdown":
+        raise failure
+
+
+@asynccontextmanager
+async def _open_under_asgi(extension: Extension) -> AsyncIterator[Application]:
+    """The application of the environment's settings, with the listener of its rooms."""
+    with _only_worker():
+        settings = Settings.from_environment(os.environ)
+        host = settings.rooms_bind.host
+        with open_listeners([(host, settings.rooms_bind.port)]) as listeners:
             # Bound to every address it has no name of its own: a browser on this machine finds it there.
             reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
             rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
-            opening = open_application(settings, rooms_url=rooms_url, extension=extension)
-            application = await stack.enter_async_context(opening)
-        except (ValueError, OSError, ProviderMissingError) as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        configure(settings.log_format)
-        _log.warning(
-            "running under a stock ASGI server: no write deadline, no write-through, no time limits for slow "
-            "heads and bodies, and streams are cut rather than drained; `python -m server` has them"
-        )
-        async with trio.open_nursery() as nursery:
-            # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.
-            server = application.server()
-            await nursery.start(server.run, listeners, None)
-            _log.info("rooms are at %s/rooms/", rooms_url)
-            scope["state"]["sluiceway.application"] = application
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            application.gate.close()
-            await server.wait_stopped()
-            nursery.cancel_scope.cancel()
-    await send({"type": "lifespan.shutdown.complete"})
+            async with (
+                open_application(settings, rooms_url=rooms_url, extension=extension) as application,
+                trio.open_nursery() as nursery,
+            ):
+                configure(settings.log_format)
+                _log.warning(
+                    "running under a stock ASGI server: no write deadline, no write-through, no time limits "
+                    "for slow heads and bodies, and streams are cut rather than drained; `python -m server` "
+                    "has them"
+                )
+                # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.
+                server = application.server()
+                await nursery.start(server.run, listeners, None)
+                _log.info("rooms are at %s/rooms/", rooms_url)
+                yield application
+                application.gate.close()
+                await server.wait_stopped()
+                nursery.cancel_scope.cancel()
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What failed first, out of the groups that nurseries make of it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _only_worker() -> socket.socket:

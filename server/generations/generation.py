@@ -121,7 +121,7 @@ class Generation:
         self._unwatched.set()
         self._over = trio.Event()
         self._erased = trio.Event()
-        patience = FIRST_VIEWER_SECONDS if detach_seconds is None else detach_seconds
+        patience = max(FIRST_VIEWER_SECONDS, detach_seconds or 0.0)
         self._scope = trio.CancelScope(deadline=trio.current_time() + patience)
 
     @property
@@ -177,6 +177,13 @@ class Generation:
         """All there is so far, with ids."""
         kept = self._hub.excerpt(self.topic, None, None, _EVERYTHING).messages
         return [(message.id, delta_of(message)) for message in kept]
+
+    def has(self, id: Cursor) -> bool:
+        """Whether `id` is that of one of its deltas."""
+        if id.epoch != self.start.epoch or id <= self.start:
+            return False
+        found = self._hub.excerpt(self.topic, Cursor(id.epoch, id.offset - 1), None, 1).messages
+        return any(message.id == id for message in found)
 
     @property
     def text(self) -> str:
@@ -274,6 +281,11 @@ class Generation:
                     with _apart_from_cancellation():
                         finish = await self._follow(provider, limits)
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends this generation and no other
+                # What is raised by one that is cancelled is not why it ends.
+                if self._scope.cancel_called:
+                    self._settle(State.ABANDONED, "abandoned")
+                elif trio.current_effective_deadline() == -math.inf:
+                    self._settle(State.FAILED, "server_draining")
                 self._take_failure(error)
             else:
                 if finish is None:
@@ -310,33 +322,56 @@ class Generation:
         request = self._request
         assert request is not None
         finish: Finish | None = None
+        # Why no more is wanted of the provider: what it raises then, in its cleanup, changes nothing.
+        cut: Finish | Failure | None = None
         silence = limits.silence
         # One scope around the whole, its deadline moved: a scope for each delta would be entered and left
         # while the generator is suspended inside of its own.
-        with trio.CancelScope() as patience:
-            async with aclosing(provider.stream(request)) as deltas:
-                patience.deadline = trio.current_time() + silence
-                async for given in deltas:
-                    delta = checked(given)
-                    match delta:
-                        case Text(""):
-                            pass
-                        case Text() if self._pieces >= request.max_tokens:
-                            return Finish("length")
-                        case Text() | ToolCall():
-                            if not await self._publish(delta, limits.size):
-                                return Finish("length")
-                        case Usage():
-                            self.usage = delta
-                        case Finish():
-                            finish = delta
-                            silence = min(silence, AFTER_FINISH_SECONDS)
-                        case Failure():
-                            return delta
+        patience = trio.CancelScope()
+        try:
+            with patience:
+                async with aclosing(provider.stream(request)) as deltas:
                     patience.deadline = trio.current_time() + silence
-        if patience.cancelled_caught and finish is None:
+                    async for given in deltas:
+                        delta = checked(given)
+                        match delta:
+                            case Text() | ToolCall():
+                                cut = await self._take(delta, request.max_tokens, limits.size)
+                            case Usage():
+                                self.usage = delta
+                                await trio.lowlevel.checkpoint()
+                            case Finish():
+                                finish = delta
+                                silence = min(silence, AFTER_FINISH_SECONDS)
+                                await trio.lowlevel.checkpoint()
+                            case Failure():
+                                cut = delta
+                        if cut is not None:
+                            break
+                        patience.deadline = trio.current_time() + silence
+        except Exception as error:
+            if cut is None and not patience.cancel_called:
+                raise
+            self._warn(error)
+            is_cut_off = True
+        else:
+            is_cut_off = patience.cancelled_caught
+        if cut is not None:
+            return cut
+        if is_cut_off and finish is None:
             raise ProviderError("provider_slow", f"no delta for {limits.silence:g} s")
         return finish or Finish("stop")
+
+    async def _take(self, delta: Text | ToolCall, max_tokens: int, limit: int) -> Finish | None:
+        """Publish `delta`, unless it is empty; the end, where the answer is as long as it may be."""
+        if isinstance(delta, Text):
+            if not delta.text:
+                # A sign of life.  A provider may give many of them, and nothing else would run meanwhile.
+                await trio.lowlevel.checkpoint()
+                return None
+            if self._pieces >= max_tokens:
+                return Finish("length")
+        return None if await self._publish(delta, limit) else Finish("length")
 
     async def _publish(self, delta: Text | ToolCall, limit: int) -> bool:
         """Publish `delta` where it fits; whether it did."""
@@ -358,8 +393,11 @@ class Generation:
             _log.error("generation %s failed: %s", self.id, code, exc_info=error)
         else:
             # It was ending already: how the provider took that changes nothing.
-            _log.warning("the provider of generation %s failed while it was ended", self.id, exc_info=error)
+            self._warn(error)
         self._settle(State.FAILED, code)
+
+    def _warn(self, error: Exception) -> None:
+        _log.warning("the provider of generation %s failed while it was ended", self.id, exc_info=error)
 
     async def _close(self, finish: Finish | Failure | None) -> None:
         """Publish the closing delta, and what the generation has cost before it."""

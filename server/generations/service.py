@@ -141,7 +141,8 @@ class Generations:
         """Start a generation for `principal`; it goes on by itself.  Never waits.
 
         With `detach_seconds` it goes on for so long when its last viewer has gone, or before the first has
-        come.  Without, it is cancelled then; whoever asked for it has a moment to become its first viewer.
+        come.  Without, it is cancelled then.  Whoever asked for it has `FIRST_VIEWER_SECONDS` in any case to
+        become its first viewer.
 
         Raises:
             PlacesFullError: too many run and wait.

@@ -231,9 +231,7 @@ def cursor_in(generation: Generation, text: str | None) -> Cursor | None:
     An id that is none, or another generation's, says nothing about this one.
     """
     cursor = Cursor.parse(text) if text else None
-    if cursor is None or cursor.epoch != generation.start.epoch or cursor <= generation.start:
-        return None
-    return cursor
+    return cursor if cursor is not None and generation.has(cursor) else None
 
 
 def generation_response(run: RunStream, encoder: Encoder) -> Response:

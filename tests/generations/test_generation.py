@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from server.generations import GenerationUnknownError, ProviderError, RequestError, State
+from server.generations import (
+    GenerationRequest,
+    GenerationUnknownError,
+    Provider,
+    ProviderError,
+    RequestError,
+    State,
+)
 from server.generations.generation import AFTER_FINISH_SECONDS
 from server.lifecycle import CloseReason
-from server.wire.deltas import Failure, Finish, Text, ToolCall, Usage
+from server.wire.deltas import Delta, Failure, Finish, Text, ToolCall, Usage
 from server.wire.prompts import Turn
 from tests.support.generating import BytesWire, TextWire, Upstream, joined, open_studio, words
 
@@ -79,6 +87,71 @@ async def test_any_text_comes_out_as_it_went_in(autojump_clock: MockClock, text:
 
 
 # Ending it
+
+
+async def test_however_short_it_is_detached_for_its_first_viewer_has_time_to_come(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_studio(Upstream(1, "a", 1, "b").provider) as studio:
+        generation = studio.start(detach_seconds=0.0)
+        await trio.sleep(1.5)
+        wire = TextWire()
+        viewer = studio.view(generation, wire)
+        await viewer.ended.wait()
+        assert (generation.state, wire.text) == (State.DONE, "ab")
+
+
+@pytest.mark.parametrize(
+    ("ending", "state", "reason"),
+    [
+        ("abandoned", State.ABANDONED, "abandoned"),
+        ("silent", State.FAILED, "provider_slow"),
+        ("drained", State.FAILED, "server_draining"),
+        ("long", State.DONE, "length"),
+        ("lingering", State.DONE, "stop"),
+    ],
+)
+async def test_a_provider_that_fails_in_its_cleanup_changes_nothing(
+    autojump_clock: MockClock, ending: str, state: State, reason: str
+) -> None:
+    async def failing(request: GenerationRequest) -> AsyncGenerator[Delta | str, None]:
+        try:
+            yield "a"
+            if ending == "lingering":
+                yield Finish("stop")
+            if ending != "long":
+                await trio.sleep(1000)
+            yield "b"
+        finally:
+            raise RuntimeError("in its cleanup")
+
+    provider = Provider("failing", failing, ("failing",))
+    silence = 5.0 if ending == "silent" else 2000.0
+    async with open_studio(provider, silence=silence) as studio:
+        generation = studio.start(detach_seconds=10.0 if ending == "abandoned" else 3000.0, max_tokens=1)
+        if ending == "drained":
+            await trio.sleep(1)
+        else:
+            await generation.wait_over()
+    assert (generation.state, generation.reason) == (state, reason)
+
+
+@pytest.mark.parametrize("delta", ["", Usage(1, 1)], ids=["empty texts", "usage"])
+async def test_a_provider_that_says_nothing_without_end_holds_up_nobody(delta: Delta | str) -> None:
+    given = 0
+
+    async def chattering(request: GenerationRequest) -> AsyncGenerator[Delta | str, None]:
+        nonlocal given
+        for given in range(10_000):  # noqa: B007
+            yield delta
+
+    async with open_studio(Provider("chattering", chattering, ("chattering",))) as studio:
+        generation = studio.start()
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        assert 0 < given < 100
+        await generation.stop()
+        assert generation.state is State.STOPPED
 
 
 async def test_stop_ends_it_for_all_and_waits_for_the_upstream(autojump_clock: MockClock) -> None:
@@ -228,6 +301,13 @@ async def test_a_provider_that_falls_silent_fails(autojump_clock: MockClock, bef
         # Before the first token there is a sign of life too.
         assert [event.comment for event in wire.events].count("") >= 3
         assert wire.names[-1] == "error"
+
+
+async def test_an_empty_piece_of_text_ends_the_silence(autojump_clock: MockClock) -> None:
+    async with open_studio(Upstream(4, "", 4, "", 4, "a").provider, silence=5.0) as studio:
+        generation = studio.start(detach_seconds=100)
+        await generation.wait_over()
+        assert (generation.state, generation.text, generation.tokens) == (State.DONE, "a", 1)
 
 
 async def test_garbage_from_a_provider_is_a_failure(autojump_clock: MockClock) -> None:

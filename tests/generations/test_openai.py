@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -66,6 +66,18 @@ async def test_an_answer_comes_through_with_its_usage() -> None:
     generation, deltas = await generated(*WHOLE)
     assert deltas == [Text("Grüß"), Text(" 😀"), Usage(3, 2), Finish("stop")]
     assert (generation.state, generation.reason, generation.tokens) == (State.DONE, "stop", 2)
+
+
+async def test_a_model_that_thinks_aloud_shows_signs_of_life() -> None:
+    thoughts = [chunk(reasoning_content="Hm."), chunk(reasoning_content="So.")]
+    async with (
+        open_model_server(HEAD, *thoughts, chunk("a", "stop"), DONE) as server,
+        open_openai(server.base_url, None, "m") as provider,
+    ):
+        request = provider.request((Turn("user", "hello"),), None, 10, None, {})
+        async with aclosing(provider.stream(request)) as stream:
+            assert [delta async for delta in stream] == [Text(""), Text(""), Text("a"), Finish("stop")]
+        gc.collect()
 
 
 async def test_text_cut_within_a_character_comes_whole() -> None:

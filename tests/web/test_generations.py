@@ -256,9 +256,22 @@ async def test_an_id_that_is_none_or_of_elsewhere_begins_anew(autojump_clock: Mo
         whole = await post_events(world, asking())
         await whole.rest()
         path = f"/generations/{id_of(whole)}/events"
-        for last in ("nonsense", "abc:7", before, "earliest"):
+        behind = await world.publish("news", 2)
+        to_come = f"{behind.partition(':')[0]}:999999"
+        for last in ("nonsense", "abc:7", before, behind, to_come, "earliest"):
             resumed = await world.connect().open_events(path, last_event_id=last)
             assert text_of(await resumed.rest()) == SAID
+
+
+async def test_an_id_of_another_generation_that_runs_beside_it_begins_anew(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        one = await post_events(world, asking(options={"delay_ms": 100}))
+        other = await post_events(world, asking(options={"delay_ms": 90}))
+        await one.next_data()
+        last = (await other.next_data()).id
+        assert last is not None
+        resumed = await world.connect().open_events(f"/generations/{id_of(one)}/events", last_event_id=last)
+        assert text_of(await resumed.rest()) == SAID
 
 
 async def test_a_connection_that_is_lost_ends_it_or_keeps_it_as_was_asked(autojump_clock: MockClock) -> None:

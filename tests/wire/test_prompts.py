@@ -70,7 +70,12 @@ def test_everything_that_can_be_said_is_understood(ask: Asking) -> None:
 
 @pytest.mark.parametrize("ask", ALL)
 def test_what_others_servers_know_and_this_one_does_not_is_passed_over(ask: Asking) -> None:
-    assert ask(frequency_penalty=0.1, tools=[], user="u", seed=4, unheard_of={"of": 1}) == ask()
+    assert ask(user="u", logit_bias={}, service_tier="auto", unheard_of={"of": 1}) == ask()
+
+
+def test_what_is_for_the_provider_to_understand_is_handed_on_as_it_is() -> None:
+    assert chat(tools=[], seed="4", stop=None).wishes == {"tools": [], "seed": "4"}
+    assert response(top_p=0.5, tools=[]).wishes == {"top_p": 0.5}
 
 
 def test_a_chat_says_whether_it_streams_and_wants_usage() -> None:

@@ -60,7 +60,8 @@ async def open_openai(
                 async with await client.chat.completions.create(**_asked(request)) as chunks:
                     read = _Reading()
                     async for chunk in chunks:
-                        for delta in read.take(chunk):
+                        # One without a text, as of what a model thinks, says that it is at work.
+                        for delta in [*read.take(chunk)] or [Text("")]:
                             yield delta  # noqa: ASYNC119 - consumed under aclosing
                     read.check_whole()
             except openai.OpenAIError as error:

@@ -16,10 +16,10 @@ from ..request import GenerationRequest, RequestError
 Stream: TypeAlias = Callable[[GenerationRequest], AsyncGenerator[Delta | str, None]]
 """An async generator function.
 
-A plain string is a piece of the text.  It ends by itself when the answer is whole, or raises: `ProviderError`
-where it can say what kind of failure it is, anything else is one too.  It is cancelled, or closed between two
-of its deltas, when no more is wanted, and must then release what it holds; an `await` in that cleanup has to
-be shielded, with a deadline.
+A plain string is a piece of the text; an empty one is no more than a sign of life, which ends a silence.  It
+ends by itself when the answer is whole, or raises: `ProviderError` where it can say what kind of failure it
+is, anything else is one too.  It is cancelled, or closed between two of its deltas, when no more is wanted,
+and must then release what it holds; an `await` in that cleanup has to be shielded, with a deadline.
 """
 
 FAILURES: Mapping[str, str] = {
@@ -65,6 +65,11 @@ class Provider:
     any_model: bool = False
     options: type = NoOptions
     at_once: int | None = None
+
+    def known(self, wishes: Mapping[str, object]) -> dict[str, object]:
+        """Those of `wishes` that are named as options are; none where any options are taken."""
+        names = getattr(self.options, "__struct_fields__", ())
+        return {name: wish for name, wish in wishes.items() if name in names}
 
     def request(
         self,

@@ -10,9 +10,11 @@ from quart import Response, request
 from ...generations import (
     MAX_TURNS,
     Generation,
+    GenerationRequest,
     Generations,
     GenerationStream,
     Note,
+    RequestError,
     watch_whole,
 )
 from ...hub import Cursor
@@ -106,16 +108,7 @@ class Asking:
         Raises:
             ProblemError: it is not taken.
         """
-        asked = checked(
-            lambda: self.generations.request(
-                prompt.turns,
-                model=prompt.model,
-                max_tokens=prompt.max_tokens,
-                temperature=prompt.temperature,
-                options=prompt.options,
-            ),
-            where,
-        )
+        asked = checked(lambda: self._request(prompt), where)
         head = head_of(request)
         keyed = keyed_request(request, key_of(head), _JSON, body)
         self.check_not_draining()
@@ -128,6 +121,23 @@ class Asking:
             detach_seconds=detach_seconds,
             note=note,
         )
+
+    def _request(self, prompt: Prompt) -> GenerationRequest:
+        wishes = self.generations.provider.known(prompt.wishes)
+        try:
+            return self.generations.request(
+                prompt.turns,
+                model=prompt.model,
+                max_tokens=prompt.max_tokens,
+                temperature=prompt.temperature,
+                options=wishes | prompt.options,
+            )
+        except RequestError as error:
+            name = error.pointer.removeprefix("/options/").partition("/")[0]
+            if name in wishes.keys() - prompt.options.keys():
+                pointer = error.pointer.removeprefix("/options")
+                raise RequestError(error.code, pointer, str(error)) from None
+            raise
 
     def find(self, id: str) -> Generation:
         """The generation `id`.

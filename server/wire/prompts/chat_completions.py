@@ -77,6 +77,27 @@ class _Body(Ours, kw_only=True):
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: Literal[1] | None = None
+    # What becomes of these is for the provider to say, where it has options of the same names.
+    top_p: object = None
+    presence_penalty: object = None
+    frequency_penalty: object = None
+    stop: object = None
+    seed: object = None
+    response_format: object = None
+    tools: object = None
+    tool_choice: object = None
+
+
+_WISHES = (
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop",
+    "seed",
+    "response_format",
+    "tools",
+    "tool_choice",
+)
 
 
 def decode_chat_completion(body: bytes, limits: PromptLimits) -> ChatRequest:
@@ -96,6 +117,7 @@ def decode_chat_completion(body: bytes, limits: PromptLimits) -> ChatRequest:
         options=asked.options or {},
         on_disconnect=asked.on_disconnect,
         detach_seconds=asked.detach_seconds,
+        wishes={name: said for name in _WISHES if (said := getattr(asked, name)) is not None},
     )
     include_usage = asked.stream_options is not None and asked.stream_options.include_usage is True
     return ChatRequest(prompt, asked.stream is True, include_usage)

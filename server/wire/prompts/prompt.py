@@ -54,6 +54,8 @@ class Prompt:
     """A conversation, and how it is to go on.  None is what the client left open.
 
     `options` are the provider's own; `detach_seconds` how long it goes on when the last viewer is gone.
+    `wishes` are what the ecosystem's requests say to a model beside that: for a provider that has options of
+    those names, and passed over by others.
     """
 
     turns: tuple[Turn, ...]
@@ -63,6 +65,7 @@ class Prompt:
     options: dict[str, object] = field(default_factory=dict)
     on_disconnect: OnDisconnect | None = None
     detach_seconds: float | None = None
+    wishes: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ def decode_response(body: bytes, limits: PromptLimits) -> ResponseRequest:
         options=asked.options or {},
         on_disconnect=asked.on_disconnect,
         detach_seconds=asked.detach_seconds,
+        wishes={} if asked.top_p is None else {"top_p": asked.top_p},
     )
     told = Asked(
         instructions=asked.instructions,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from server.generations import ProviderError
+from server.generations import GenerationRequest, Provider, ProviderError
 from server.settings import Settings
-from server.wire.deltas import Finish, Usage
+from server.wire.deltas import Delta, Finish, Usage
 from tests.support.generating import Upstream
 from tests.support.http_peer import Answer, EventReader, World, open_world
 
@@ -117,6 +119,35 @@ async def test_a_chat_is_kept_where_that_is_asked_for(
         assert await states(world) == ["running"]
         await trio.sleep(10)
         assert await states(world) == ["done"]
+
+
+class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    stop: str | list[str] | None = None
+    top_p: float | None = None
+
+
+async def test_what_clients_say_to_a_model_reaches_a_provider_that_knows_it(
+    autojump_clock: MockClock,
+) -> None:
+    had: list[object] = []
+
+    async def noting(request: GenerationRequest) -> AsyncGenerator[Delta | str, None]:
+        had.append(request.options)
+        yield "a"
+
+    provider = Provider("noting", noting, ("echo",), options=_Options)
+    async with open_world(provider=provider) as world:
+        for more in (
+            {"stop": ["x"], "top_p": None, "tools": [{"type": "function"}], "user": "u"},
+            {"stop": "x", "options": {"stop": "y"}},
+        ):
+            assert (await world.request("POST", CHAT, json_body=chat(**more))).status == 200
+        assert (await world.request("POST", "/v1/responses", json_body=response(top_p=0.5))).status == 200
+        assert had == [_Options(stop=["x"]), _Options(stop="y"), _Options(top_p=0.5)]
+        refused = await world.request("POST", CHAT, json_body=chat(stop=5))
+        assert error_of(refused) == (400, "body_invalid", "stop")
+        refused = await world.request("POST", CHAT, json_body=chat(options={"stop": 5}))
+        assert error_of(refused) == (400, "body_invalid", "options.stop")
 
 
 async def test_a_client_that_leaves_its_stream_cancels(autojump_clock: MockClock) -> None:
