@@ -23,6 +23,7 @@ from ..transport import BodyReadError
 from ..wire.problem import Problem, ProblemError
 from .answers import problem_response
 
+_WITHOUT_BODY = (204, 304)
 _SLASHES_IN_IDS = ("/api/chat/", "/v1/models/")
 
 _log = logging.getLogger("sluiceway.web")
@@ -53,6 +54,10 @@ def install_doors(app: Quart, rules: OriginRules) -> None:
             else:
                 response.headers[name] = value
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if response.status_code in _WITHOUT_BODY:
+            # Quart describes a body all the same (RFC 9110, section 8.6).
+            for name in ("Content-Type", "Content-Length"):
+                response.headers.pop(name, None)
         return response
 
 
