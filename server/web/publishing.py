@@ -29,7 +29,7 @@ class Publication(Entry):
 def publishing_blueprint(
     hub: Hub, keys: IdempotencyKeys, max_body: int, reserved: Container[str]
 ) -> Blueprint:
-    """The routes that publish to topics, but for those that are `reserved`; a body may have `max_body` bytes."""
+    """The routes that publish to topics, but not to those `reserved`; a body may have `max_body` bytes."""
     blueprint = Blueprint("publishing", __name__)
 
     async def perform(drafts: Sequence[Draft], shape: Callable[[list[Message]], object]) -> Answer:

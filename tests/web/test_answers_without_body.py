@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from quart import Response
 
@@ -19,7 +21,7 @@ from tests.support.http_peer import open_world
         ("GET", "/nothing", {}),
     ],
 )
-async def test_a_204_says_neither_type_nor_length(method: str, target: str, headers: dict[str, str]) -> None:
+async def test_a_204_says_neither_type_nor_length(method: str, target: str, headers: dict[str, Any]) -> None:
     async with open_world() as world:
 
         @world.application.app.get("/nothing")
