@@ -320,6 +320,44 @@ async def test_jobs_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
         assert await words_of(imports, "a") == {"x"}
 
 
+async def test_a_job_with_the_id_of_a_forgotten_one_is_kept(tmp_path: Path) -> None:
+    """Killed while it runs, it has been interrupted, as any other."""
+    async with open_bench(tmp_path, JobLimits(seconds=0.0)) as imports:
+        upload = Upload()
+        work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+        first = await imports.jobs.start("a", None, work, "mine")
+        upload.complete()
+        await first.wait_ended()
+        await trio.sleep(0.01)
+        upload = Upload()
+        work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+        await imports.jobs.start("a", None, work, "mine")
+        connection = apsw.Connection(str(tmp_path / "datasets.sqlite"))
+        try:
+            assert connection.execute("SELECT id FROM jobs").get == "mine"
+        finally:
+            connection.close()
+
+
+async def test_a_job_deleted_twice_at_once_takes_no_later_one_of_its_id_with_it(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as imports:
+        upload = Upload()
+        work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+        first = await imports.jobs.start("a", None, work, "mine")
+        upload.complete()
+        await first.wait_ended()
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(imports.jobs.forget, first)
+            while imports.jobs.get("mine") is first:
+                await trio.lowlevel.checkpoint()
+            upload = Upload()
+            work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+            second = await imports.jobs.start("a", None, work, "mine")
+        assert imports.jobs.get("mine") is second
+        assert [job.id for job in imports.jobs.newest_first()] == ["mine"]
+
+
 async def test_datasets_are_bounded(tmp_path: Path) -> None:
     async with open_bench(tmp_path, datasets=DatasetLimits(datasets=1)) as imports:
         await import_pieces(imports, "a", [lines(1, "x")])
