@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from quart import Response
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
 from ..lifecycle import RequestHead
 from ..transport import STREAM_HEADERS
 from ..wire import csv, json_array, ndjson
 from ..wire.problem import ProblemError
+from .heads import preferred_type
 from .own import OwnStream, asked_for, current_services
 from .responses import StreamBody
 from .sources import open_items
@@ -152,11 +151,8 @@ def form_of(head: RequestHead) -> RowForm:
     Raises:
         ProblemError: `form_unacceptable`.
     """
-    accept = ", ".join(head.header_values("accept"))
-    if not accept:
-        return ROW_FORMS[0]
     types = {form.content_type.partition(";")[0]: form for form in ROW_FORMS}
-    best = parse_accept_header(accept, MIMEAccept).best_match(list(types))
+    best = preferred_type(head, list(types))
     if best is None:
         raise ProblemError("form_unacceptable", f"Available here: {', '.join(types)}.")
     return types[best]

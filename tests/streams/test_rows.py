@@ -74,6 +74,10 @@ class Table:
         ("text/csv", "text/csv; charset=utf-8; header=present"),
         ("text/csv;q=0.5, application/json;q=0.4", "text/csv; charset=utf-8; header=present"),
         ("text/*", "text/csv; charset=utf-8; header=present"),
+        ("text/csv; charset=utf-8; header=present", "text/csv; charset=utf-8; header=present"),
+        ("application/json;charset=UTF-8, text/csv;q=0.5", "application/json"),
+        ("application/json;q=0, */*;q=0.1", "application/x-ndjson"),
+        (",", "application/json"),
     ],
 )
 async def test_the_form_is_the_one_that_accept_likes(
