@@ -379,7 +379,8 @@ async def test_streams_beyond_the_limiter_wait_and_can_be_cancelled_there() -> N
     source = rows_from_thread(library.open, limiter=limiter)
     async with open_own(lambda: stream_rows(source, NDJSON)) as world, limiter:
         peer = world.connect()
-        await peer._ask("GET", "/own", b"", {})
+        await ask(peer.stream)
+        await wait_until(lambda: bool(world.application.registry.streams))
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert library.threads == []
         await peer.aclose()
