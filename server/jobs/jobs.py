@@ -184,8 +184,8 @@ class Jobs:
     def _make_room(self, id: str) -> list[str]:
         """Forget the oldest that have ended, where there are too many for one of `id`.
 
-        Returns all that are no longer kept; of those whose id a job has again, only `id`, whose record is to be
-        written.
+        Returns all that are no longer kept.  Of those whose id a job has again that is only `id`: its record
+        is to be written.
         """
         self._forget_expired()
         ended = [job.id for job in self._jobs.values() if job.ended]
