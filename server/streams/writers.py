@@ -69,6 +69,8 @@ class Output:
             return
         async with self._lock:
             self._check()
+            # Cancelled up to here, nothing has been sent, and an error may still be told.
+            await trio.lowlevel.checkpoint_if_cancelled()
             if self.left is not None:
                 if len(payload) > self.left:
                     raise ValueError(f"{len(payload)} bytes to write, and {self.left} left of the length")
