@@ -265,11 +265,12 @@ async def open_application(
             codings = offered_codings()
             asking = Asking(generations, events, keys, settings.max_body)
             max_body = settings.max_body
+            reserved = frozenset({"clock", "stats", *(feed.topic for feed in extension.feeds)})
             blueprints = (
-                topics_blueprint(events),
+                topics_blueprint(events, reserved),
                 events_blueprint(events, codings),
                 text_blueprint(events),
-                publishing_blueprint(hub, keys, max_body),
+                publishing_blueprint(hub, keys, max_body, reserved),
                 rooms_blueprint(rooms, events, codings, keys, max_body),
                 documents_blueprint(documents),
                 generations_blueprint(generations, events, keys, max_body),

@@ -31,7 +31,7 @@ class Publish(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """`run` publishes to `topic` while anybody listens.
+    """`run` publishes to `topic` while anybody listens.  The server lets no client publish there.
 
     It is an async function of one `Publish`, cancelled `linger` seconds after the last listener has left, so
     that a page which is loaded again does not start it anew.  One that returns is done until all have left

@@ -1,7 +1,7 @@
 """Jobs and what they make: imports, and the datasets that can be read as a stream of rows."""
 
 from .catalog import Dataset, DatasetsFullError, StoreError, StoreFullError
-from .datasets import DatasetLimits, Datasets, DatasetUnknownError
+from .datasets import DatasetLimits, Datasets, DatasetUnknownError, ReadersFullError
 from .events import ended_job_events, last_event_id, running_job_events
 from .imports import READERS, ReadRows, Upload, import_rows
 from .job import JOB_TOPIC_PREFIX, Fault, Job, JobError, JobRecord, JobState
@@ -27,6 +27,7 @@ __all__ = [
     "Jobs",
     "JobsFullError",
     "ReadRows",
+    "ReadersFullError",
     "StoreError",
     "StoreFullError",
     "Upload",

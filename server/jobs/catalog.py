@@ -116,8 +116,9 @@ class SqliteCatalog:
     def save_job(self, record: JobRecord, forget: Sequence[str] = ()) -> None:
         """Keep `record`, and no longer those with the ids `forget`."""
         with self._connection:
-            self._save_job(record)
+            # First, since `record` may be of a new job that has the id of a forgotten one.
             self._connection.executemany("DELETE FROM jobs WHERE id = ?", [(old,) for old in forget])
+            self._save_job(record)
 
     def forget_job(self, id: str) -> None:
         """Keep the job no longer."""

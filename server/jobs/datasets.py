@@ -24,6 +24,10 @@ from .tables import TableReader
 _log = logging.getLogger("sluiceway.jobs")
 
 
+class ReadersFullError(Exception):
+    """There are as many readers as there may be."""
+
+
 class DatasetUnknownError(Exception):
     """There is no dataset of that name."""
 
@@ -130,7 +134,10 @@ class Datasets:
         self._wake.set()
 
     def rows(self, name: str, after: int = 0, limit: int | None = None) -> RowSource:
-        """A source of the dataset's rows, from behind row `after` (they count from 1), at most `limit`."""
+        """A source of the dataset's rows, from behind row `after` (they count from 1), at most `limit`.
+
+        Opening it raises DatasetUnknownError, ReadersFullError or StoreError.
+        """
 
         @asynccontextmanager
         async def open_rows() -> AsyncGenerator[Rows, None]:
@@ -144,7 +151,10 @@ class Datasets:
         self, name: str, after: int, limit: int | None
     ) -> AsyncGenerator[tuple[Dataset, TableReader], None]:
         stream = object()
-        await self._room.acquire_on_behalf_of(stream)
+        try:
+            self._room.acquire_on_behalf_of_nowait(stream)
+        except trio.WouldBlock:
+            raise ReadersFullError from None
         try:
             with self._named() as named:
                 dataset = await self.look(name)

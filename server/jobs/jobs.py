@@ -147,13 +147,16 @@ class Jobs:
         self.admit(id)
         record = JobRecord(id or secrets.token_hex(16), dataset, time.time(), total)
         job = self._jobs[record.id] = Job(record)
+        gone = self._make_room(record.id)
         try:
-            await self._catalog.save_job(record, self._make_room())
+            await self._catalog.save_job(record, gone)
             if self._nursery is None:
                 # The server has stopped meanwhile.  For the next process the job was interrupted.
                 raise JobsFullError
         except BaseException:
             del self._jobs[record.id]
+            # Taken out of the catalog with the next one.  Where they already are, that does nothing.
+            self._gone += gone
             raise
         self._nursery.start_soon(self._run, job, work)
         return job
@@ -170,16 +173,25 @@ class Jobs:
             StoreError: its record is kept all the same.
         """
         await self.cancel(job)
+        # Another call may have forgotten it meanwhile, and a new job have its id.
+        if self._jobs.get(job.id) is not job:
+            return
         await self._catalog.forget_job(job.id)
-        self._jobs.pop(job.id, None)
-        self._hub.purge(job.topic)
+        if self._jobs.get(job.id) is job:
+            del self._jobs[job.id]
+            self._hub.purge(job.topic)
 
-    def _make_room(self) -> list[str]:
-        """Forget the oldest that have ended, where there are too many.  All that are no longer kept."""
+    def _make_room(self, id: str) -> list[str]:
+        """Forget the oldest that have ended, where there are too many for one of `id`.
+
+        Returns all that are no longer kept.  Of those whose id a job has again that is only `id`: its record
+        is to be written.
+        """
         self._forget_expired()
         ended = [job.id for job in self._jobs.values() if job.ended]
         self._forget(ended[: max(0, len(self._jobs) - self._limits.kept)])
-        gone, self._gone = self._gone, []
+        gone = [old for old in self._gone if old == id or old not in self._jobs]
+        self._gone = []
         return gone
 
     def _forget_expired(self) -> None:

@@ -3,7 +3,7 @@
 from .compression import CompressedStream, compressed
 from .events import FIRST_RETRY_MS, EventServices, EventStream, closing_event, refused_events
 from .forms import ENVELOPE_FORMS, EVENT_FORMS, framed, shown_gap
-from .heads import head_of
+from .heads import head_of, preferred_type
 from .heartbeats import Heartbeats
 from .own import EXTENSION, OwnStream, current_hub, stream_bytes, stream_events, stream_text
 from .postgres import postgres_rows
@@ -47,6 +47,7 @@ __all__ = [
     "framed",
     "head_of",
     "postgres_rows",
+    "preferred_type",
     "refused_events",
     "rows_from_thread",
     "shown_gap",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from quart import Request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from ..lifecycle import RequestHead
 
@@ -18,6 +21,18 @@ def head_of(request: Request) -> RequestHead:
     if head is None:
         head = scope["sluiceway.head"] = _head_of_scope(scope)
     return cast("RequestHead", head)
+
+
+def preferred_type(head: RequestHead, offered: Sequence[str]) -> str | None:
+    """Which of the media types `offered`, the preferred first, the request's Accept likes best; None where it
+    takes none of them (RFC 9110, section 12.5.1).
+
+    Parameters other than `q` are passed over: clients that say `application/json; charset=utf-8` mean the
+    type.
+    """
+    named = parse_accept_header(", ".join(head.header_values("accept")))
+    types = MIMEAccept([(value.partition(";")[0].strip(), quality) for value, quality in named])
+    return types.best_match(offered) if types else offered[0]
 
 
 def _head_of_scope(scope: dict[str, Any]) -> RequestHead:

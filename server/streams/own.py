@@ -34,7 +34,7 @@ from ..hub import Hub
 from ..lifecycle import CloseReason, OpenStream, RequestHead, StreamKind
 from ..transport import STREAM_HEADERS, ByteStream
 from ..wire import json_text, sse
-from ..wire.problem import CODES, ProblemError
+from ..wire.problem import CODES, Problem, ProblemError
 from .events import EventServices, closing_event, refused_events
 from .heads import head_of
 from .responses import StreamBody
@@ -129,6 +129,9 @@ class OwnStream(Generic[W]):
     make: Callable[[Output], W]
     on_error: OnError[W] | None = None
     length: int | None = None
+    head_after: float = 0.0
+    """Seconds for which the head waits for what the function writes first.  Where that fails before, the
+    client is told so with a status; later than this it is only cut off."""
 
     async def run(self, stream: ByteStream) -> None:
         """Run the function to its end.  Returning means that the answer is complete.
@@ -153,13 +156,18 @@ class OwnStream(Generic[W]):
     async def _write(self, output: Output, opened: OpenStream) -> bool:
         """Let the function write, then say the last word.  Whether the answer is whole."""
         try:
-            # The head leaves at once, whenever the function comes to its first write.
-            await output.flush()
+            if self.head_after:
+                output.flush_after(self.head_after)
+            else:
+                # The head leaves at once, whenever the function comes to its first write.
+                await output.flush()
             with self._heartbeats(output):
                 failure = await self._call(output)
                 if failure is not None:
                     opened.reason = opened.reason or CloseReason.FAILED
                     await self._report(failure, output)
+                    if self.head_after and await output.refuse(_problem_of(failure)):
+                        return True
             return await self._finish(output, opened, failed=failure is not None)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # Of the connection: those of the function do not come here.
@@ -180,6 +188,9 @@ class OwnStream(Generic[W]):
             output.over = output.complete or not output.gone
             if self._is_news(error, output):
                 return None
+            if isinstance(error, ProblemError) and error.__cause__ is None and not output.started:
+                # An answer, and no failure of the function.
+                return error
             _log.error("the function of a stream failed on %s", self.head.path, exc_info=error)
             return error
         except BaseExceptionGroup as group:
@@ -231,6 +242,12 @@ class OwnStream(Generic[W]):
             await output.last(sse.encode_event(event="error", data=json_text.encode(shown)))
         elif not output.over and opened.reason is not None:
             await output.last(closing_event(opened.reason, self.services.gate.retry_ms()))
+
+
+def _problem_of(failure: Exception) -> Problem:
+    if isinstance(failure, ProblemError):
+        return failure.problem
+    return Problem("server_failed", "The server failed. It has been logged.")
 
 
 def _go_on() -> None:

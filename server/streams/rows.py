@@ -4,26 +4,26 @@ A *row source* is a function that opens rows: an async context manager of column
 opens (a connection, a transaction, a cursor) is held as long as the stream, and no longer.  The next batch is
 asked for when the client has taken the last one, so a table of any size costs a batch or two of memory.
 
-Once rows are on their way, no status can tell of a failure.  The answer is then cut off: a JSON array stays
-open, and the last chunk does not come.
+The head waits, for `OPEN_SECONDS`, until the source is open: one that cannot be opened is answered 503.  Once
+rows are on their way, no status can tell of a failure.  The answer is then cut off: a JSON array stays open,
+and the last chunk does not come.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from quart import Response
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
 from ..lifecycle import RequestHead
 from ..transport import STREAM_HEADERS
 from ..wire import csv, json_array, ndjson
 from ..wire.problem import ProblemError
+from .heads import preferred_type
 from .own import OwnStream, asked_for, current_services
 from .responses import StreamBody
 from .sources import open_items
@@ -31,6 +31,9 @@ from .writers import ByteWriter
 
 SLICE = 250
 """Rows that are encoded and written at once, half a millisecond of work; others run in between."""
+
+OPEN_SECONDS = 5.0
+"""For which the head waits for the source.  Opened later than that, a failure of it is a cut."""
 
 Batch = Sequence[Sequence[object]]
 
@@ -80,7 +83,9 @@ def stream_rows(source: RowSource, form: RowForm | None = None) -> Response:
     """An answer of rows, as `source` yields them.
 
     Args:
-        source: opened once the answer's head has left, and closed with the stream.
+        source: opened before the answer's head leaves, and closed with the stream.  Where opening it fails
+            the answer is 503 `storage_failed`, or the `ProblemError` that it raises; where it takes more than
+            five seconds, the head goes before it.
         form: JSON array, NDJSON or CSV; where it is None, as the request's Accept says.
 
     Raises:
@@ -92,9 +97,11 @@ def stream_rows(source: RowSource, form: RowForm | None = None) -> Response:
     chosen = form or form_of(head)
 
     async def write(output: ByteWriter) -> None:
-        await write_rows(output, source, chosen)
+        await write_rows(output, _or_problem(source), chosen)
 
-    own = OwnStream(current_services(), head.without_headers(), "rows", write, ByteWriter)
+    own = OwnStream(
+        current_services(), head.without_headers(), "rows", write, ByteWriter, head_after=OPEN_SECONDS
+    )
     return Response(StreamBody(own.run), headers=STREAM_HEADERS, content_type=chosen.content_type)
 
 
@@ -106,6 +113,24 @@ def _check_source(source: object) -> None:
             "stream_rows takes a function that returns an async context manager of Rows, such as a generator "
             f"function with @asynccontextmanager, not {source!r}"
         )
+
+
+def _or_problem(source: RowSource) -> RowSource:
+    """`source`, of which it is a `ProblemError` not to open."""
+
+    @asynccontextmanager
+    async def open_rows() -> AsyncGenerator[Rows, None]:
+        async with AsyncExitStack() as stack:
+            try:
+                rows = await stack.enter_async_context(source())
+            except ProblemError:
+                raise
+            except Exception as error:
+                detail = "The rows cannot be read now; the server's log has the cause."
+                raise ProblemError("storage_failed", detail) from error
+            yield rows
+
+    return open_rows
 
 
 async def write_rows(output: ByteWriter, source: RowSource, form: RowForm) -> None:
@@ -126,11 +151,8 @@ def form_of(head: RequestHead) -> RowForm:
     Raises:
         ProblemError: `form_unacceptable`.
     """
-    accept = ", ".join(head.header_values("accept"))
-    if not accept:
-        return ROW_FORMS[0]
     types = {form.content_type.partition(";")[0]: form for form in ROW_FORMS}
-    best = parse_accept_header(accept, MIMEAccept).best_match(list(types))
+    best = preferred_type(head, list(types))
     if best is None:
         raise ProblemError("form_unacceptable", f"Available here: {', '.join(types)}.")
     return types[best]

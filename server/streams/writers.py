@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import trio
 
 from ..lifecycle import CloseReason, OpenStream, WriteDeadlineError
-from ..transport import ByteStream
+from ..transport import ByteStream, HeadHolder
 from ..wire import json_text, sse
+from ..wire.problem import CONTENT_TYPE, Problem
 from .forms import framed
 from .sources import open_items
 
@@ -41,6 +42,8 @@ class Output:
         self._ended: str | None = None
         self.left: int | None = None
         """Bytes that are still to come, where a length was promised."""
+        self.started = False
+        """Whether anything was sent, and the head with it."""
         self.gone = False
         """Whether a write failed or was cancelled: the client is gone, or has an unknown part."""
         self.touched = True
@@ -66,6 +69,8 @@ class Output:
             return
         async with self._lock:
             self._check()
+            # Cancelled up to here, nothing has been sent, and an error may still be told.
+            await trio.lowlevel.checkpoint_if_cancelled()
             if self.left is not None:
                 if len(payload) > self.left:
                     raise ValueError(f"{len(payload)} bytes to write, and {self.left} left of the length")
@@ -83,6 +88,36 @@ class Output:
         """
         async with self._lock:
             await self._send(b"")
+
+    def flush_after(self, seconds: float) -> None:
+        """`flush` then, unless something was sent before."""
+        self._nursery.start_soon(self._flush_after, seconds)
+
+    async def _flush_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        try:
+            if not self.started:
+                await self.flush()
+        except trio.BrokenResourceError:
+            pass  # The stream is being cancelled, with its reason.
+
+    async def refuse(self, problem: Problem) -> bool:
+        """Answer with `problem` instead, as long as nothing was sent.  False where something was.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone.
+        """
+        self.end("the stream is over: it has been refused")
+        async with self._lock:
+            if self.started or not isinstance(self._stream, HeadHolder):
+                return False
+            body = problem.encode()
+            headers = {**problem.headers, "content-type": CONTENT_TYPE, "content-length": str(len(body))}
+            self._stream.replace_head(
+                problem.status, [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+            )
+            await self._send(body)
+            return True
 
     async def last(self, payload: bytes) -> None:
         """Send `payload`, and take nothing after it."""
@@ -156,7 +191,7 @@ class Output:
             raise trio.BrokenResourceError("the client is gone, or an earlier write was cancelled")
 
     async def _send(self, payload: bytes | bytearray | memoryview) -> None:
-        self.touched = True
+        self.touched = self.started = True
         framing = self._stream.framing
         try:
             if len(payload) <= PIECE:

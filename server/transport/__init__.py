@@ -11,9 +11,10 @@ from .listeners import open_listeners, raise_descriptor_limit
 from .reading import BodyReadError, HttpOptions
 from .server import ConnectionServer, ServerOptions
 from .websocket import Acceptance, WebSocketDoor, offered_subprotocols
-from .writes import ByteStream, Framing, OrderedStream, Sent
+from .writes import DESCRIBING, ByteStream, Framing, Headers, HeadHolder, OrderedStream, Sent
 
 __all__ = [
+    "DESCRIBING",
     "STREAM_HEADERS",
     "Acceptance",
     "AsgiApp",
@@ -25,6 +26,8 @@ __all__ = [
     "ConnectionServer",
     "DrainGate",
     "Framing",
+    "HeadHolder",
+    "Headers",
     "HttpOptions",
     "OrderedStream",
     "RunStream",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, runtime_checkable
 
 import trio
 
@@ -64,6 +64,37 @@ class ByteStream(Protocol):
 
         A cancelled call breaks the stream.
         """
+
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@runtime_checkable
+class HeadHolder(Protocol):
+    """A connection that holds the head of an answer back until something is sent behind it."""
+
+    framing: Framing
+
+    def replace_head(self, status: int, headers: Headers) -> None:
+        """Let the head that is held be that of another answer: with `status`, and with `headers` in place of
+        what described the body (`DESCRIBING`).  Its body is not framed.
+
+        Only before anything was sent.  Never waits.
+        """
+
+
+DESCRIBING = frozenset(
+    {
+        b"content-disposition",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"etag",
+        b"last-modified",
+        b"transfer-encoding",
+    }
+)
+"""Headers that describe a body, in lower case."""
 
 
 class OrderedStream:
@@ -129,6 +160,14 @@ class OrderedStream:
     def hold(self, data: bytes) -> None:
         """Keep `data`, to leave before all that is sent from now on, in one write with it."""
         self._rest += data
+
+    def replace_head(self, status: int, headers: Headers) -> None:
+        """See `HeadHolder`."""
+        _, *lines = self._rest.removesuffix(b"\r\n\r\n").split(b"\r\n")
+        kept = [line for line in lines if line.partition(b":")[0].strip().lower() not in DESCRIBING]
+        added = [name + b": " + value for name, value in headers]
+        self._rest = b"\r\n".join([b"HTTP/1.1 %d " % status, *kept, *added, b"", b""])
+        self.framing = Framing.IDENTITY
 
     async def send_all(self, data: bytes) -> None:
         """Write the rest, where there is one, then `data`.

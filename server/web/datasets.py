@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import trio
@@ -17,11 +19,12 @@ from ..jobs import (
     JobExistsError,
     JobsFullError,
     JobState,
+    ReadersFullError,
     ReadRows,
     Upload,
     import_rows,
 )
-from ..streams import EventServices, PulledBody, PulledRequest, head_of, stream_rows
+from ..streams import EventServices, PulledBody, PulledRequest, Rows, head_of, stream_rows
 from ..transport import BodyReadError, DrainGate
 from ..wire.problem import ProblemError
 from ..wire.times import rfc3339
@@ -81,9 +84,20 @@ def datasets_blueprint(imports: ImportServices, services: EventServices, keys: I
         limit = whole_number(query, "limit", MOST_ROWS, least=1, most=MOST_ROWS) if "limit" in query else None
         await known(dataset)
         if datasets.full:
-            detail = "As many streams of rows are open as this server allows."
-            raise ProblemError("readers_full", detail, Retry_After="5")
-        return stream_rows(datasets.rows(dataset, after, limit))
+            raise _readers_full()
+
+        @asynccontextmanager
+        async def open_rows() -> AsyncGenerator[Rows, None]:
+            try:
+                async with datasets.rows(dataset, after, limit)() as rows:
+                    yield rows
+            except DatasetUnknownError:
+                # Deleted since it was looked at.
+                raise _unknown() from None
+            except ReadersFullError:
+                raise _readers_full() from None
+
+        return stream_rows(open_rows)
 
     @blueprint.post("/datasets/<dataset>")
     async def import_body(dataset: str) -> Response:
@@ -229,6 +243,11 @@ def _body(request: Request) -> PulledBody:
 
 def _too_large(most: int) -> ProblemError:
     return ProblemError("body_too_large", f"The body of an import may have {most} bytes.")
+
+
+def _readers_full() -> ProblemError:
+    detail = "As many streams of rows are open as this server allows."
+    return ProblemError("readers_full", detail, Retry_After="5")
 
 
 def _unknown() -> ProblemError:

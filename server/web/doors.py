@@ -23,6 +23,7 @@ from ..transport import BodyReadError
 from ..wire.problem import Problem, ProblemError
 from .answers import problem_response
 
+_WITHOUT_BODY = (204, 304)
 _SLASHES_IN_IDS = ("/api/chat/", "/v1/models/")
 
 _log = logging.getLogger("sluiceway.web")
@@ -53,6 +54,10 @@ def install_doors(app: Quart, rules: OriginRules) -> None:
             else:
                 response.headers[name] = value
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if response.status_code in _WITHOUT_BODY:
+            # Quart describes a body all the same (RFC 9110, section 8.6).
+            for name in ("Content-Type", "Content-Length"):
+                response.headers.pop(name, None)
         return response
 
 
@@ -79,13 +84,15 @@ def install_error_handlers(app: Quart) -> None:
 
 
 def _check_path(head: RequestHead) -> Problem | None:
-    """Refuse two spellings that the router would take for another path: `/topics/a%2Fevents` is no
-    subscription.
+    """Refuse spellings that the router would take for another path: `/topics/a%2Fevents` is no subscription.
 
     Ids of other ecosystems may hold slashes; their routes reckon with it.
     """
     if head.path.startswith("//"):
         return Problem("path_unknown", "There is nothing at this path.")
+    if head.path.startswith("/files/") and "%0a" in head.path.lower():
+        # The router's paths end at a line: for it there would be nothing there.
+        return Problem("name_invalid", "A file's name holds no control characters.")
     if "%2f" in head.path.lower() and not head.path.startswith(_SLASHES_IN_IDS):
         return Problem("name_invalid", "A name holds no slash.")
     return None

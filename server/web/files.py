@@ -94,7 +94,7 @@ def files_blueprint(services: UploadServices) -> Blueprint:
         conditions.check_readable()
         if not await folder.remove(name, conditions.allow_write):
             raise _unknown()
-        return _without_body(Response(b"", 204))
+        return Response(b"", 204)
 
     @blueprint.get("/files")
     async def look_at_all() -> Response:
@@ -173,7 +173,7 @@ def _answer(services: UploadServices, head: RequestHead, file: OpenFile) -> Resp
         "Cache-Control": "no-cache",
     }
     if verdict is Verdict.NOT_MODIFIED:
-        return _without_body(Response(b"", 304, headers=headers))
+        return Response(b"", 304, headers=headers)
     media_type = guess_type(info.name)
     headers |= {
         "Accept-Ranges": "bytes",
@@ -204,13 +204,6 @@ def _answer(services: UploadServices, head: RequestHead, file: OpenFile) -> Resp
     headers["Content-Length"] = str(sent.length)
     body = StreamBody(_nothing if head.method == "HEAD" else sent.run)
     return Response(body, status, headers=headers, content_type=media_type)
-
-
-def _without_body(response: Response) -> Response:
-    """`response`, which has no body (RFC 9110, section 8.6), without what Quart says of one."""
-    for name in ("Content-Type", "Content-Length"):
-        response.headers.pop(name, None)
-    return response
 
 
 def _spans(head: RequestHead, conditions: Preconditions, info: StoredFile) -> list[Span] | None:

@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 
 import msgspec
 from quart import Blueprint, Response, request
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
 from ..generations import (
     Generation,
@@ -24,7 +22,7 @@ from ..generations import (
 )
 from ..hub import Cursor
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import FIRST_RETRY_MS, EventServices, StreamBody, head_of
+from ..streams import FIRST_RETRY_MS, EventServices, StreamBody, head_of, preferred_type
 from ..transport import STREAM_HEADERS, RunStream
 from ..wire import sse
 from ..wire.deltas import About, Encoder
@@ -292,10 +290,7 @@ def _form_of(head: RequestHead, query: Mapping[str, str]) -> Callable[[About], E
         if named not in FORMS:
             raise ProblemError("query_invalid", f"format is one of {', '.join(FORMS)}.")
         return FORMS[named]
-    accept = ", ".join(head.header_values("accept"))
-    if not accept:
-        return FORMS["events"]
-    best = parse_accept_header(accept, MIMEAccept).best_match(list(_BY_TYPE))
+    best = preferred_type(head, list(_BY_TYPE))
     if best is None:
         raise ProblemError("form_unacceptable", f"Available here: {', '.join(_BY_TYPE)}.")
     return FORMS[_BY_TYPE[best]]

@@ -12,11 +12,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from quart import Request
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
 from ..lifecycle import RequestHead
-from ..streams import PulledRequest
+from ..streams import PulledRequest, preferred_type
 from ..wire import json_text, sse
 from ..wire.content_coding import Coding, UnacceptableError, negotiate
 from ..wire.problem import ProblemError
@@ -145,8 +143,7 @@ def check_accepts_events(head: RequestHead) -> None:
     Raises:
         ProblemError: `form_unacceptable`, where the client does not take an event stream.
     """
-    accept = head.header("accept")
-    if accept and not parse_accept_header(accept, MIMEAccept).best_match([sse.CONTENT_TYPE]):
+    if preferred_type(head, [sse.CONTENT_TYPE]) is None:
         raise ProblemError("form_unacceptable", "Available here: text/event-stream.")
 
 

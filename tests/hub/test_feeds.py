@@ -144,3 +144,19 @@ async def test_a_server_runs_the_feeds_that_are_added_to_it(autojump_clock: Mock
         await peer.aclose()
         await trio.sleep(6)
         assert counting.running == 0
+
+
+async def test_clients_neither_publish_to_the_topic_of_a_feed_nor_empty_it(autojump_clock: MockClock) -> None:
+    reserved = (403, "topic_reserved")
+    async with open_world(extension=Extension(feeds=[Counting().feed])) as world:
+        one = await world.request("POST", "/topics/counts", b'{"data": 1}', content_type="application/json")
+        assert one.problem == reserved
+        ndjson = "application/x-ndjson"
+        batch = await world.request("POST", "/topics/counts", b'{"data": 1}', content_type=ndjson)
+        assert batch.problem == reserved
+        line = b'{"topic": "counts", "data": 1}'
+        assert (await world.request("POST", "/topics", line, content_type=ndjson)).problem == reserved
+        assert (await world.request("DELETE", "/topics/counts")).problem == reserved
+        # Without the feed it is a topic like any other, and with it the others are.
+        other = await world.request("POST", "/topics/count", b'{"data": 1}', content_type="application/json")
+        assert other.status == 201

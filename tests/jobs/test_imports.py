@@ -17,6 +17,7 @@ from server.jobs import (
     JobLimits,
     JobsFullError,
     JobState,
+    ReadersFullError,
     Upload,
     import_rows,
     open_imports,
@@ -282,14 +283,13 @@ async def test_cancelled_at_each_step_a_stream_of_rows_leaves_nothing(tmp_path: 
         assert await cancel_at_each_step(read, after=check) > 20
 
 
-async def test_readers_beyond_the_limit_wait(tmp_path: Path) -> None:
+async def test_readers_beyond_the_limit_are_refused(tmp_path: Path) -> None:
     async with open_bench(tmp_path, datasets=DatasetLimits(readers=1)) as imports:
         await import_pieces(imports, "a", [lines(1, "old")])
         async with imports.datasets.rows("a")():
             assert imports.datasets.full
-            with trio.move_on_after(0.05) as scope:
+            with pytest.raises(ReadersFullError):
                 await rows_of(imports, "a")
-            assert scope.cancelled_caught
         assert not imports.datasets.full
         assert len(await rows_of(imports, "a")) == 1
 
@@ -318,6 +318,44 @@ async def test_jobs_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
         await trio.sleep(0.06)
         assert imports.jobs.get(job.id) is None
         assert await words_of(imports, "a") == {"x"}
+
+
+async def test_a_job_with_the_id_of_a_forgotten_one_is_kept(tmp_path: Path) -> None:
+    """Killed while it runs, it has been interrupted, as any other."""
+    async with open_bench(tmp_path, JobLimits(seconds=0.0)) as imports:
+        upload = Upload()
+        work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+        first = await imports.jobs.start("a", None, work, "mine")
+        upload.complete()
+        await first.wait_ended()
+        await trio.sleep(0.01)
+        upload = Upload()
+        work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+        await imports.jobs.start("a", None, work, "mine")
+        connection = apsw.Connection(str(tmp_path / "datasets.sqlite"))
+        try:
+            assert connection.execute("SELECT id FROM jobs").get == "mine"
+        finally:
+            connection.close()
+
+
+async def test_a_job_deleted_twice_at_once_takes_no_later_one_of_its_id_with_it(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as imports:
+        upload = Upload()
+        work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+        first = await imports.jobs.start("a", None, work, "mine")
+        upload.complete()
+        await first.wait_ended()
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(imports.jobs.forget, first)
+            while imports.jobs.get("mine") is first:
+                await trio.lowlevel.checkpoint()
+            upload = Upload()
+            work = import_rows(imports.datasets, "a", READERS[NDJSON], upload)
+            second = await imports.jobs.start("a", None, work, "mine")
+        assert imports.jobs.get("mine") is second
+        assert [job.id for job in imports.jobs.newest_first()] == ["mine"]
 
 
 async def test_datasets_are_bounded(tmp_path: Path) -> None:

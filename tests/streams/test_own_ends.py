@@ -399,3 +399,27 @@ async def test_while_draining_no_stream_begins(autojump_clock: MockClock) -> Non
                 assert int(headers["retry-after"]) >= 1
             else:
                 assert [event.event for event in SSEParser().feed(body)][-1] == "closing"
+
+
+async def test_a_write_cancelled_before_its_first_byte_leaves_the_error_to_be_told(
+    autojump_clock: MockClock,
+) -> None:
+    """As where two tasks of one function write and another one fails."""
+
+    async def fail() -> None:
+        raise ValueError("the inside")
+
+    async def write(events: EventWriter) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(events.send, "hello")
+            nursery.start_soon(fail)
+
+    async with open_own(lambda: stream_events(write)) as world:
+        # In whichever order the two begin.
+        for _ in range(20):
+            _, _, body, whole = await get(world)
+            assert whole
+            assert body.endswith(
+                b'event: error\ndata: {"code":"server_failed","message":"The server failed."}\n\n'
+            )
+        assert closed(world, "events") == {CloseReason.FAILED: 20}

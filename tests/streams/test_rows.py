@@ -30,6 +30,7 @@ from server.streams import (
     rows_from_thread,
     stream_rows,
 )
+from server.wire.problem import ProblemError
 from tests.streams.own_routes import ask, closed, get, open_own, slow_connection
 from tests.support.cancel import cancel_at_each_step
 
@@ -73,6 +74,10 @@ class Table:
         ("text/csv", "text/csv; charset=utf-8; header=present"),
         ("text/csv;q=0.5, application/json;q=0.4", "text/csv; charset=utf-8; header=present"),
         ("text/*", "text/csv; charset=utf-8; header=present"),
+        ("text/csv; charset=utf-8; header=present", "text/csv; charset=utf-8; header=present"),
+        ("application/json;charset=UTF-8, text/csv;q=0.5", "application/json"),
+        ("application/json;q=0, */*;q=0.1", "application/x-ndjson"),
+        (",", "application/json"),
     ],
 )
 async def test_the_form_is_the_one_that_accept_likes(
@@ -132,14 +137,62 @@ async def test_a_source_that_does_not_close_well_has_not_been_sent_whole(autojum
         assert (await get(world))[2:] == (b'[\n{"n":1}', False)
 
 
-async def test_a_source_that_cannot_be_opened_is_a_failure(autojump_clock: MockClock) -> None:
+async def test_a_source_that_cannot_be_opened_is_told_with_a_status(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     @asynccontextmanager
     async def source() -> AsyncIterator[Rows]:
         raise OSError("no database")
         yield
 
     async with open_own(lambda: stream_rows(source)) as world:
-        assert (await get(world))[2:] == (b"", False)
+        peer = world.connect()
+        answer = await peer.request("GET", "/own", accept="text/csv")
+        assert answer.problem == (503, "storage_failed")
+        assert "no database" not in answer.body.decode()
+        assert answer.headers["content-length"] == str(len(answer.body))
+        assert answer.headers.keys().isdisjoint({"transfer-encoding", "content-disposition"})
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        await world.wait_no_stream()
+        assert closed(world, "rows") == {CloseReason.FAILED: 1}
+    assert "no database" in caplog.text
+
+
+async def test_a_source_says_itself_what_is_wrong(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def source() -> AsyncIterator[Rows]:
+        raise ProblemError("dataset_unknown", "It is gone.", Retry_After="7")
+        yield
+
+    async with open_own(lambda: stream_rows(source)) as world:
+        for version in ("1.1", "1.0"):
+            peer = world.connect()
+            await ask(peer.stream, version=version)
+            answer = b""
+            while piece := await peer.stream.receive_some():
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 404 ")
+            assert b"\r\nretry-after: 7\r\n" in answer
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "dataset_unknown"
+            await peer.aclose()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_source_that_takes_long_to_open_has_its_head_sent_before(autojump_clock: MockClock) -> None:
+    @asynccontextmanager
+    async def source() -> AsyncIterator[Rows]:
+        await trio.sleep(60)
+        raise OSError("no database")
+        yield
+
+    async with open_own(lambda: stream_rows(source)) as world:
+        peer = world.connect()
+        with trio.fail_after(6):
+            response = await peer._ask("GET", "/own", b"", {})
+        assert response.status_code == 200
+        assert await peer.next_http_event() is None
         assert closed(world, "rows") == {CloseReason.FAILED: 1}
 
 
@@ -152,7 +205,7 @@ async def test_two_columns_of_one_name_are_a_failure(autojump_clock: MockClock) 
         yield Rows(("id", "id"), batches())
 
     async with open_own(lambda: stream_rows(source)) as world:
-        assert (await get(world))[3] is False
+        assert (await world.request("GET", "/own")).problem == (500, "server_failed")
 
 
 async def test_a_slow_reader_is_read_ahead_of_by_no_more_than_a_batch(autojump_clock: MockClock) -> None:
@@ -289,7 +342,8 @@ async def test_an_error_at_opening_in_the_thread_is_a_failure() -> None:
         yield
 
     async with open_own(lambda: stream_rows(rows_from_thread(fails))) as world:
-        assert (await get(world))[2:] == (b"", False)
+        assert (await world.request("GET", "/own")).problem == (503, "storage_failed")
+        await world.wait_no_stream()
         assert closed(world, "rows") == {CloseReason.FAILED: 1}
 
 
@@ -325,7 +379,8 @@ async def test_streams_beyond_the_limiter_wait_and_can_be_cancelled_there() -> N
     source = rows_from_thread(library.open, limiter=limiter)
     async with open_own(lambda: stream_rows(source, NDJSON)) as world, limiter:
         peer = world.connect()
-        await peer._ask("GET", "/own", b"", {})
+        await ask(peer.stream)
+        await wait_until(lambda: bool(world.application.registry.streams))
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert library.threads == []
         await peer.aclose()

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from server.application import Application, open_application
+from server.lifecycle import CloseReason
 from server.settings import Settings
 from tests.support.asgi import Body, Peer, open_asgi
 from tests.support.sse import SSEParser
@@ -349,6 +350,32 @@ async def test_readers_beyond_the_limit_are_refused() -> None:
             await rows.receive()
             assert await world.ask("GET", "/datasets/a/rows", 503) == "readers_full"
         await world.ask("GET", "/datasets/a/rows")
+
+
+async def test_readers_who_come_at_once_are_read_for_or_refused() -> None:
+    """None is told 200 and cut, and none waits for another."""
+    statuses: list[int] = []
+
+    async def read(world: World) -> None:
+        response = await world.http.request("GET", "/datasets/a/rows")
+        statuses.append(response.status)
+
+    async with open_world(max_readers=2) as world:
+        await world.put_in("a")
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(read, world)
+        assert set(statuses) == {200, 503}
+
+
+async def test_rows_that_cannot_be_opened_are_told_with_a_status(tmp_path: Path) -> None:
+    async with open_world(data=str(tmp_path)) as world:
+        await world.put_in("a")
+        (file,) = (tmp_path / "datasets").iterdir()
+        file.unlink()
+        assert await world.ask("GET", "/datasets/a/rows", 503) == "storage_failed"
+        assert world.application.registry.closed["rows"] == {CloseReason.FAILED: 1}
+        assert world.application.registry.leaked == 0
 
 
 async def test_rows_go_on_when_their_dataset_is_deleted() -> None:
