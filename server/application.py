@@ -49,7 +49,15 @@ from .hub import (
     run_ticking_feed,
 )
 from .jobs import JOB_TOPIC_PREFIX, DatasetLimits, ImportServices, JobLimits, open_imports
-from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory, open_temporary_directory
+from .lifecycle import (
+    CloseReason,
+    Registry,
+    RequestHead,
+    open_data_directory,
+    open_temporary_directory,
+    rare_full_collections,
+    run_full_collections,
+)
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices, SessionLimits, Sessions
 from .rooms.documents import (
@@ -434,8 +442,10 @@ async def serve(
             nursery.start_soon(_drain_on_signals, application.gate)
             server = application.server()
             await nursery.start(server.run, listeners, tls)
-            on_ready([_url(host, port, tls is not None) for host, port in binds])
-            await server.wait_stopped()
+            with rare_full_collections():
+                nursery.start_soon(run_full_collections)
+                on_ready([_url(host, port, tls is not None) for host, port in binds])
+                await server.wait_stopped()
             nursery.cancel_scope.cancel()
 
 
