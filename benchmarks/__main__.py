@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import burst, churn, departure, fanout, idle, publish, rooms, slow
+from benchmarks import burst, cancel, churn, departure, fanout, files, idle, publish, rooms, rows, slow
 from benchmarks.machine import describe_machine
 from benchmarks.options import add_peers_folder, peers_of
 from benchmarks.processors import stay_off_the_servers_processor
@@ -27,6 +27,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "publish": publish,
     "burst": burst,
     "departure": departure,
+    "files": files,
+    "rows": rows,
+    "cancel": cancel,
 }
 
 

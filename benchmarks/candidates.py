@@ -12,6 +12,7 @@ from benchmarks.installed import Peers
 EVENTS_PATH = "/topics/bench/events"
 PUBLISH_PATH = "/topics/bench"
 ROOM_PATH = "/rooms/bench"
+FILE_PATH = "/files/bench"
 
 _PEERS = Path(__file__).parent / "peers"
 
@@ -27,6 +28,8 @@ class Serves(Enum):
     """WebSockets at the room's path, a member's message to all of them."""
     ROOM_POSTS = "room posts"
     """POST at the room's path too."""
+    FILES = "files"
+    """PUT and GET at the file's path."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def _node(script: str, *packages: str) -> Command:
 
 _EVENTS = frozenset({Serves.EVENTS})
 _MEMBERS = frozenset({Serves.MEMBERS})
+_MESSAGES = frozenset({Serves.EVENTS, Serves.MEMBERS, Serves.ROOM_POSTS})
 
 SLUICEWAY = Candidate(
     "sluiceway",
@@ -57,7 +61,7 @@ SLUICEWAY = Candidate(
     frozenset(Serves),
 )
 CEILING = Candidate(
-    "ceiling", "C, epoll, a `write` a message", lambda _: [compiled("peers/broadcaster")], frozenset(Serves)
+    "ceiling", "C, epoll, a `write` a message", lambda _: [compiled("peers/broadcaster")], _MESSAGES
 )
 JOINING = Candidate(
     "joining",
@@ -70,6 +74,12 @@ NAIVE = Candidate(
     "Quart-Trio on Hypercorn, as their docs write it",
     lambda _: [sys.executable, "-m", "benchmarks.peers.naive_quart"],
     frozenset({Serves.EVENTS, Serves.MEMBERS}),
+)
+AIOHTTP_FILES = Candidate(
+    "aiohttp-files",
+    "aiohttp, FileResponse",
+    _python("aiohttp_files", "aiohttp", "uvloop"),
+    frozenset({Serves.FILES}),
 )
 
 _ALL = (
@@ -93,6 +103,7 @@ _ALL = (
     ),
     Candidate("ws", "Node, ws", _node("node_ws.cjs", "ws"), _MEMBERS),
     NAIVE,
+    AIOHTTP_FILES,
 )
 
 CANDIDATES = {candidate.name: candidate for candidate in _ALL}

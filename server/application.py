@@ -12,18 +12,32 @@ import multiprocessing
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
 import trio
+from quart import Blueprint
 from quart_trio import QuartTrio
 
+from .files import UploadServices, open_folder
+from .generations import (
+    GENERATION_TOPIC_PREFIX,
+    GenerationLimits,
+    Generations,
+    Provider,
+    ProviderMissingError,
+    ProviderOptions,
+    Stream,
+    open_generations,
+    open_provider,
+)
 from .hub import (
     Draft,
+    Feed,
     HistoryLimits,
     Hub,
     HubLimits,
@@ -31,9 +45,19 @@ from .hub import (
     Overflow,
     ReplayLimits,
     TopicRules,
+    run_feed,
     run_ticking_feed,
 )
-from .lifecycle import CloseReason, Registry, RequestHead, open_data_directory
+from .jobs import JOB_TOPIC_PREFIX, DatasetLimits, ImportServices, JobLimits, open_imports
+from .lifecycle import (
+    CloseReason,
+    Registry,
+    RequestHead,
+    open_data_directory,
+    open_temporary_directory,
+    rare_full_collections,
+    run_full_collections,
+)
 from .observability import StatsSource, configure, log_request, log_stream_end
 from .rooms import ROOM_TOPIC_PREFIX, Pings, PresenceMode, Rooms, RoomServices, SessionLimits, Sessions
 from .rooms.documents import (
@@ -47,7 +71,7 @@ from .rooms.documents import (
 )
 from .security import OriginRules, cors_headers
 from .settings import Settings
-from .streams import EventServices, Heartbeats, PulledRequest, StreamingConnection
+from .streams import EXTENSION, EventServices, Heartbeats, PulledRequest, StreamingConnection
 from .transport import (
     AsgiApp,
     AsgiMessage,
@@ -59,17 +83,27 @@ from .transport import (
     raise_descriptor_limit,
 )
 from .web import (
+    Asking,
     IdempotencyKeys,
     IdempotencyLimits,
+    ag_ui_blueprint,
+    ai_sdk_blueprint,
+    datasets_blueprint,
     documents_blueprint,
     events_blueprint,
+    files_blueprint,
+    generations_blueprint,
     install_doors,
     install_error_handlers,
+    jobs_blueprint,
+    openai_blueprint,
     operations_blueprint,
     pages_blueprint,
     publishing_blueprint,
     refuse_events,
     rooms_blueprint,
+    text_blueprint,
+    told,
     topics_blueprint,
     websocket_door,
 )
@@ -81,6 +115,8 @@ from .wire.times import rfc3339
 Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 
+JOB_TOPIC_SECONDS = 30.0
+"""For how long the last progress of a job is kept."""
 _EDITORS_MARGIN = 1024 * 1024
 """Bytes that may wait for an editor beside a whole document."""
 
@@ -95,6 +131,20 @@ class App(QuartTrio):
 
 
 @dataclass(frozen=True, slots=True)
+class Extension:
+    """What somebody who embeds the server adds to it: routes of their own, feeds, and generations' providers
+    by name.
+    """
+
+    blueprints: Sequence[Blueprint] = ()
+    feeds: Sequence[Feed] = ()
+    providers: Mapping[str, Provider | Stream] = field(default_factory=dict)
+
+
+NOTHING = Extension()
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """What is open as long as the server is."""
 
@@ -104,6 +154,7 @@ class Application:
     rooms: RoomServices
     editing: EditingServices | None
     """None where documents are not installed."""
+    generations: Generations
     rules: OriginRules
 
     @property
@@ -121,8 +172,9 @@ class Application:
         settings = self.settings
 
         def door(head: RequestHead) -> Problem | None:
-            if int(head.header("content-length") or 0) > settings.max_body:
-                return Problem("body_too_large", f"A body here may have {settings.max_body} bytes.")
+            limit = _body_limit(head, settings)
+            if int(head.header("content-length") or 0) > limit:
+                return Problem("body_too_large", f"A body here may have {limit} bytes.")
             return None
 
         def door_when_full(head: RequestHead) -> Problem | bytes:
@@ -138,6 +190,7 @@ class Application:
             websockets=websocket_door(self.rooms, self.rules, echo=settings.echo, editing=self.editing),
             on_answer=log_request,
             early_headers=lambda head: cors_headers(head, self.rules),
+            tell=told,
             options=ServerOptions(
                 write_deadline=settings.write_deadline,
                 max_connections=settings.max_connections,
@@ -148,6 +201,14 @@ class Application:
         )
 
 
+def _body_limit(head: RequestHead, settings: Settings) -> int:
+    """The largest body that a request may announce: what is read whole, or what goes to the disk."""
+    is_upload = (head.method == "PUT" and head.path.startswith("/files/")) or (
+        head.method == "POST" and head.path.startswith("/datasets/")
+    )
+    return settings.max_upload if is_upload else settings.max_body
+
+
 @asynccontextmanager
 async def open_application(
     settings: Settings,
@@ -155,20 +216,23 @@ async def open_application(
     rooms_url: str | None = None,
     *,
     hub: Hub | None = None,
+    extension: Extension = NOTHING,
 ) -> AsyncIterator[Application]:
     """Open what the server holds: hub, registry, heartbeats and feeds.
 
     `binds` are the addresses it is reached at, `rooms_url` is where rooms are, None where that is the same,
-    `hub` takes the place of the one that the settings describe.
+    `hub` takes the place of the one that the settings describe, `extension` is added to what there is.
 
     Leaving the block cancels the background tasks.  One that fails takes the block down with it: a server
     without its heartbeat is not to go on.
 
     Raises:
+        ProviderMissingError: there is no provider as the settings name it.
         OSError: the data directory cannot be used, or another process has it.
     """
     registry = Registry(log_stream_end)
-    hub = hub or _open_hub(settings)
+    limits = _generation_limits(settings)
+    hub = hub or _open_hub(settings, limits)
     heartbeats = Heartbeats(settings.heartbeat)
     gate = DrainGate(lambda: len(registry.streams), settings.drain_seconds)
     events = EventServices(hub, registry, heartbeats, gate)
@@ -180,8 +244,6 @@ async def open_application(
             settings.session_seconds, settings.idle_sessions, settings.session_refs, settings.session_bytes
         )
     )
-    ceiling = settings.memory_ceiling().total
-    stats = StatsSource(registry, hub, ceiling, lambda: keys.size + sessions.size)
     rules = OriginRules(
         set(binds),
         frozenset(settings.allow_origin),
@@ -195,17 +257,83 @@ async def open_application(
         directory = stack.enter_context(open_data_directory(settings.data)) if settings.data else None
         documents = _open_documents(settings, hub, directory, stack)
         editing = EditingServices(hub, registry, documents, rooms.pings, gate) if documents else None
-        app = _create_app(events, rooms, documents, settings.max_body, keys, rules, stats, rooms_url)
-        async with trio.open_nursery() as background:
+        # What need not outlive the process is on the disk all the same where it can be large.
+        files_in = directory or stack.enter_context(open_temporary_directory())
+        uploads = UploadServices(stack.enter_context(open_folder(files_in)), registry, settings.max_upload)
+        imports = stack.enter_context(_open_imports(settings, hub, files_in))
+        async with (
+            open_provider(settings.provider, _provider_options(settings), extension.providers) as provider,
+            open_generations(hub, provider, limits, gate) as generations,
+            trio.open_nursery() as background,
+        ):
+            ceiling = settings.memory_ceiling().total
+            stats = StatsSource(
+                registry, hub, ceiling, lambda: keys.size + sessions.size + generations.prompt_bytes
+            )
+            codings = offered_codings()
+            asking = Asking(generations, events, keys, settings.max_body)
+            max_body = settings.max_body
+            reserved = frozenset({"clock", "stats", *(feed.topic for feed in extension.feeds)})
+            blueprints = (
+                topics_blueprint(events, reserved),
+                events_blueprint(events, codings),
+                text_blueprint(events),
+                publishing_blueprint(hub, keys, max_body, reserved),
+                rooms_blueprint(rooms, events, codings, keys, max_body),
+                documents_blueprint(documents),
+                generations_blueprint(generations, events, keys, max_body),
+                openai_blueprint(asking),
+                ai_sdk_blueprint(asking),
+                ag_ui_blueprint(asking),
+                files_blueprint(uploads),
+                jobs_blueprint(imports, events),
+                datasets_blueprint(imports, events, keys),
+                operations_blueprint(gate, stats),
+                pages_blueprint(rooms_url),
+                *extension.blueprints,
+            )
+            app = _create_app(events, rules, max_body, blueprints)
             background.start_soon(heartbeats.run)
             background.start_soon(rooms.pings.run)
             background.start_soon(members.run)
             if documents:
                 background.start_soon(documents.run)
+            await background.start(imports.run)
             background.start_soon(run_ticking_feed, hub, "clock", 1.0, _clock_draft)
             background.start_soon(run_ticking_feed, hub, "stats", 1.0, lambda: _stats_draft(stats))
-            yield Application(settings, app, events, rooms, editing, rules)
+            for feed in extension.feeds:
+                background.start_soon(run_feed, hub, feed)
+            yield Application(settings, app, events, rooms, editing, generations, rules)
             background.cancel_scope.cancel()
+
+
+def _provider_options(settings: Settings) -> ProviderOptions:
+    return ProviderOptions(
+        settings.echo_delay_ms,
+        settings.openai_base_url or os.environ.get("OPENAI_BASE_URL"),
+        settings.openai_model,
+        settings.openai_api_key or os.environ.get("OPENAI_API_KEY"),
+        settings.local_model,
+        settings.local_context,
+        settings.local_parallel,
+    )
+
+
+def _generation_limits(settings: Settings) -> GenerationLimits:
+    return GenerationLimits(
+        size=settings.generation_bytes(),
+        running=settings.max_generations,
+        each=settings.max_generations_per_client or settings.max_generations,
+        queue=settings.generation_queue,
+        kept_seconds=settings.generation_seconds,
+        kept=settings.generations_kept,
+        kept_bytes=settings.generations_kept_bytes,
+        max_tokens=settings.max_tokens,
+        max_prompt=settings.max_prompt,
+        silence=settings.provider_timeout,
+        detach_max=settings.detach_max,
+        drain_seconds=settings.drain_seconds,
+    )
 
 
 def _open_documents(
@@ -223,13 +351,29 @@ def _open_documents(
     return Documents(hub, updates, limits, store)
 
 
-def _open_hub(settings: Settings) -> Hub:
+def _open_imports(settings: Settings, hub: Hub, directory: Path) -> AbstractContextManager[ImportServices]:
+    jobs = JobLimits(settings.max_imports, settings.jobs_kept, settings.job_seconds)
+    datasets = DatasetLimits(settings.max_datasets, settings.max_readers)
+    return open_imports(directory, hub, jobs, datasets, settings.max_upload)
+
+
+def _open_hub(settings: Settings, generations: GenerationLimits) -> Hub:
+    of_generations = generations.rules()
     # What waits for an editor: a whole document, and who is there.  Nothing of it is kept by the hub.
     of_documents = TopicRules(capacity_bytes=settings.document_max + _EDITORS_MARGIN)
+
+    # How far a job was is of no use once it has gone further, or ended.
+    of_jobs = TopicRules(
+        overflow=Overflow.LATEST, history=HistoryLimits(messages=1, seconds=JOB_TOPIC_SECONDS)
+    )
 
     def rules_of(topic: str) -> TopicRules:
         if topic.startswith(DOCUMENT_TOPIC_PREFIX):
             return of_documents
+        if topic.startswith(GENERATION_TOPIC_PREFIX):
+            return of_generations
+        if topic.startswith(JOB_TOPIC_PREFIX):
+            return of_jobs
         room = topic.removeprefix(ROOM_TOPIC_PREFIX)
         given = settings.topic_rule(topic) if room == topic else settings.room_rule(room)
         history = HistoryLimits(given.history, given.history_seconds, given.history_bytes)
@@ -249,16 +393,10 @@ def _open_hub(settings: Settings) -> Hub:
 
 
 def _create_app(
-    events: EventServices,
-    rooms: RoomServices,
-    documents: Documents | None,
-    max_body: int,
-    keys: IdempotencyKeys,
-    rules: OriginRules,
-    stats: StatsSource,
-    rooms_url: str | None,
+    events: EventServices, rules: OriginRules, max_body: int, blueprints: Iterable[Blueprint]
 ) -> App:
     app = App("sluiceway", static_folder=None)
+    app.extensions[EXTENSION] = events
     app.config.update(
         MAX_CONTENT_LENGTH=max_body,
         BODY_TIMEOUT=None,
@@ -268,14 +406,8 @@ def _create_app(
     app.url_map.merge_slashes = False
     install_doors(app, rules)
     install_error_handlers(app)
-    app.register_blueprint(topics_blueprint(events))
-    codings = offered_codings()
-    app.register_blueprint(events_blueprint(events, codings))
-    app.register_blueprint(publishing_blueprint(events.hub, keys, max_body))
-    app.register_blueprint(rooms_blueprint(rooms, events, codings, keys, max_body))
-    app.register_blueprint(documents_blueprint(documents))
-    app.register_blueprint(operations_blueprint(events.gate, stats))
-    app.register_blueprint(pages_blueprint(rooms_url))
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
     return app
 
 
@@ -287,12 +419,15 @@ def _stats_draft(stats: StatsSource) -> Draft:
     return Draft("stats", json_text.encode(stats.collect()))
 
 
-async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> None:
+async def serve(
+    settings: Settings, on_ready: Callable[[list[str]], object], extension: Extension = NOTHING
+) -> None:
     """Serve until the drain that SIGTERM or SIGINT begins is over; a second signal ends the process at once.
 
-    `on_ready` is given the URLs once all listeners accept.
+    `on_ready` is given the URLs once all listeners accept, `extension` is what is added to the server.
 
     Raises:
+        ProviderMissingError: there is no provider as the settings name it.
         OSError: an address cannot be bound, or a certificate not be read.
     """
     raise_descriptor_limit()
@@ -300,12 +435,17 @@ async def serve(settings: Settings, on_ready: Callable[[list[str]], object]) -> 
     addresses = [(address.host, address.port) for address in settings.bind]
     with open_listeners(addresses) as listeners:
         binds = [_bound(host, listener) for (host, _), listener in zip(addresses, listeners, strict=True)]
-        async with open_application(settings, binds) as application, trio.open_nursery() as nursery:
+        async with (
+            open_application(settings, binds, extension=extension) as application,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(_drain_on_signals, application.gate)
             server = application.server()
             await nursery.start(server.run, listeners, tls)
-            on_ready([_url(host, port, tls is not None) for host, port in binds])
-            await server.wait_stopped()
+            with rare_full_collections():
+                nursery.start_soon(run_full_collections)
+                on_ready([_url(host, port, tls is not None) for host, port in binds])
+                await server.wait_stopped()
             nursery.cancel_scope.cancel()
 
 
@@ -346,14 +486,16 @@ async def _drain_on_signals(gate: DrainGate) -> None:
             gate.close()
 
 
-async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+async def serve_asgi(
+    scope: AsgiMessage, receive: Receive, send: Send, extension: Extension = NOTHING
+) -> None:
     """The application under a stock ASGI server: built from the environment when its lifespan starts.
 
     It is kept in the lifespan's state, which the server hands to every request; nothing is kept in this
     module.
     """
     if scope["type"] == "lifespan":
-        await _live_under_asgi(scope, receive, send)
+        await _live_under_asgi(scope, receive, send, extension)
     elif scope["type"] == "http":
         application: Application = scope["state"]["sluiceway.application"]
         # Which addresses the other server listens at is only seen here.
@@ -366,40 +508,68 @@ async def serve_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1008})
 
 
-async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+async def _live_under_asgi(scope: AsgiMessage, receive: Receive, send: Send, extension: Extension) -> None:
+    """The lifespan, which a failure ends by its own name, whenever it comes: without it the other server
+    would go on listening, with nothing behind its routes.
+    """
     await receive()
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_only_worker())
-            settings = Settings.from_environment(os.environ)
-            host = settings.rooms_bind.host
-            listeners = stack.enter_context(open_listeners([(host, settings.rooms_bind.port)]))
-        except (ValueError, OSError) as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        configure(settings.log_format)
-        _log.warning(
-            "running under a stock ASGI server: no write deadline, no write-through, no time limits for slow "
-            "heads and bodies, and streams are cut rather than drained; `python -m server` has them"
-        )
-        # Bound to every address it has no name of its own: a browser on this machine finds it there.
-        reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
-        async with (
-            open_application(settings, rooms_url=rooms_url) as application,
-            trio.open_nursery() as nursery,
-        ):
-            # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.
-            server = application.server()
-            await nursery.start(server.run, listeners, None)
-            _log.info("rooms are at %s/rooms/", rooms_url)
+    phase = "startup"
+    failure: Exception | None = None
+    try:
+        async with _open_under_asgi(extension) as application:
             scope["state"]["sluiceway.application"] = application
             await send({"type": "lifespan.startup.complete"})
+            phase = "shutdown"
             await receive()
-            application.gate.close()
-            await server.wait_stopped()
-            nursery.cancel_scope.cancel()
-    await send({"type": "lifespan.shutdown.complete"})
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told below
+        failure = error
+    if failure is None:
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    cause = innermost(failure)
+    if not isinstance(cause, ValueError | OSError | ProviderMissingError):
+        _log.critical("the server failed", exc_info=failure)
+    # Hypercorn 0.18 ends the worker by what this raises.  Where the lifespan only raises, it goes on.
+    await send({"type": f"lifespan.{phase}.failed", "message": str(cause) or type(cause).__name__})
+    if phase == "shutdown":
+        raise failure
+
+
+@asynccontextmanager
+async def _open_under_asgi(extension: Extension) -> AsyncIterator[Application]:
+    """The application of the environment's settings, with the listener of its rooms."""
+    with _only_worker():
+        settings = Settings.from_environment(os.environ)
+        host = settings.rooms_bind.host
+        with open_listeners([(host, settings.rooms_bind.port)]) as listeners:
+            # Bound to every address it has no name of its own: a browser on this machine finds it there.
+            reached = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+            rooms_url = _url(reached, listeners[0].getsockname()[1], secure=False).replace("http", "ws", 1)
+            async with (
+                open_application(settings, rooms_url=rooms_url, extension=extension) as application,
+                trio.open_nursery() as nursery,
+            ):
+                configure(settings.log_format)
+                _log.warning(
+                    "running under a stock ASGI server: no write deadline, no write-through, no time limits "
+                    "for slow heads and bodies, and streams are cut rather than drained; `python -m server` "
+                    "has them"
+                )
+                # Hypercorn's own WebSockets are no place for rooms: they have a listener of ours beside it.
+                server = application.server()
+                await nursery.start(server.run, listeners, None)
+                _log.info("rooms are at %s/rooms/", rooms_url)
+                yield application
+                application.gate.close()
+                await server.wait_stopped()
+                nursery.cancel_scope.cancel()
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What failed first, out of the groups that nurseries make of it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _only_worker() -> socket.socket:

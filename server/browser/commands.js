@@ -1,4 +1,4 @@
-// The same from a shell: `curl` commands for the topic or room in view, ready to be copied, with the message of
+// The same from a shell: `curl` commands for the topic, room or answer in view, ready to be copied, with the message of
 // the form in the one that publishes.
 
 const COPIED_FOR = 1_500;
@@ -44,6 +44,49 @@ export function sayCommand(base, room) {
  */
 export function membersCommand(base, room) {
   return `curl ${quoted(new URL(`rooms/${room}`, base).href)}`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} dataset
+ */
+export function importCommand(base, dataset) {
+  const url = new URL(`datasets/${dataset}`, base).href;
+  return `curl -X POST ${quoted(url)} \\\n  -H 'Content-Type: text/csv' \\\n  -T rows.csv`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} dataset
+ */
+export function rowsCommand(base, dataset) {
+  return `curl -H 'Accept: text/csv' ${quoted(new URL(`datasets/${dataset}/rows`, base).href)}`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} question
+ */
+export function askCommand(base, question) {
+  const body = JSON.stringify({ messages: [{ role: "user", content: question }] });
+  const url = new URL("generations?format=text", base).href;
+  return `curl -N ${quoted(url)} \\\n  -H 'Content-Type: application/json' \\\n  --data-raw ${quoted(body)}`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} id
+ */
+export function watchCommand(base, id) {
+  return `curl -N ${quoted(new URL(`generations/${id}/events`, base).href)}`;
+}
+
+/**
+ * @param {string} base
+ * @param {string} id
+ */
+export function stopCommand(base, id) {
+  return `curl -X POST ${quoted(new URL(`generations/${id}/stop`, base).href)}`;
 }
 
 /** Make every button with `data-copies` copy the text of the element it names. */

@@ -22,7 +22,7 @@ export function offer(list, links, known, inView) {
  * The list under `path`, by name; empty where the server does not answer: the sign beside the title says that.
  *
  * @param {string} base
- * @param {"topics" | "rooms"} path
+ * @param {"topics" | "rooms" | "datasets"} path
  * @returns {Promise<Record<string, any>[]>}
  */
 export async function askFor(base, path) {

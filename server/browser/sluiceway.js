@@ -10,7 +10,9 @@
 //     orders.close();
 
 import { backoff } from "./backoff.js";
+import { ask, HOME, ProblemError, rooted } from "./requests.js";
 
+export { ProblemError };
 export { isName as isTopicName, isSelector } from "./names.js";
 
 /** A connection is taken for dead after this many heartbeats missed, within these bounds in milliseconds. */
@@ -18,12 +20,6 @@ const HEARTBEATS_MISSED = 3;
 const SHORTEST_SILENCE = 30_000;
 const LONGEST_SILENCE = 300_000;
 const SILENCE_CHECK = 5_000;
-
-/** Refusals that may pass by themselves; any other 4xx would be answered the same again. */
-const PASSING_REFUSALS = new Set([408, 425, 429]);
-
-/** Where the server is: this module comes from `<base>client/sluiceway.js`. */
-const HOME = new URL("..", import.meta.url).href;
 
 /** Event names that are the server's own: no message carries one. */
 export const RESERVED_EVENTS = new Set(["gap", "closing", "heartbeat", "open", "error"]);
@@ -90,27 +86,6 @@ export const RESERVED_EVENTS = new Set(["gap", "closing", "heartbeat", "open", "
  * @property {string} id
  * @property {number} subscribers How many subscriptions on that node it went to.
  */
-
-/** What went wrong, as the server put it (RFC 9457). `status` 0: no answer came at all. */
-export class ProblemError extends Error {
-  /**
-   * @param {number} status
-   * @param {{code?: string, title?: string, detail?: string, errors?: {pointer: string, detail: string}[]}} problem
-   * @param {number | null} [retryAfter] Seconds, from `Retry-After`.
-   */
-  constructor(status, problem, retryAfter = null) {
-    super(problem.detail || problem.title || `HTTP ${status}`);
-    this.name = "ProblemError";
-    this.status = status;
-    /** Stable, for programs; null where the answer was not the server's own. */
-    this.code = problem.code ?? null;
-    this.title = problem.title ?? `HTTP ${status}`;
-    this.detail = problem.detail ?? "";
-    /** What is wrong where: `pointer` is a JSON pointer into the body. */
-    this.errors = problem.errors ?? [];
-    this.retryAfter = retryAfter;
-  }
-}
 
 /**
  * Follow topics, over one connection, until `close()` is called, the server says for good that it ended, or refuses.
@@ -370,8 +345,7 @@ class Subscription {
     } catch (error) {
       if (!(error instanceof ProblemError)) throw error;
       if (this.#state === "closed" || source !== this.#source) return;
-      const final = error.status >= 400 && error.status < 500 && !PASSING_REFUSALS.has(error.status);
-      if (final) this.#end({ reason: "refused", problem: error });
+      if (error.isFinal) this.#end({ reason: "refused", problem: error });
       else this.#retryLater((error.retryAfter ?? 0) * 1000);
     } finally {
       stop.abort();
@@ -418,16 +392,6 @@ function topicUrl(base, topic, rest = "") {
   return rooted(base, `topics/${encodeURIComponent(topic)}${rest}`);
 }
 
-/**
- * @param {string} base
- * @param {string} path
- */
-function rooted(base, path) {
-  const root = new URL(base, HOME);
-  if (!root.pathname.endsWith("/")) root.pathname += "/";
-  return new URL(path, root);
-}
-
 /** @param {string | Iterable<string>} topics */
 function listed(topics) {
   const list = typeof topics === "string" ? [topics] : [...new Set(topics)];
@@ -454,32 +418,6 @@ function withSum(gap) {
   const counts = gap.topics.map(({ missed }) => missed);
   const missed = counts.includes(null) ? null : counts.reduce((sum, count) => Number(sum) + Number(count), 0);
   return { ...gap, missed };
-}
-
-/**
- * Fetch, with whatever is not a success thrown as a `ProblemError`.
- *
- * @param {URL} url
- * @param {RequestInit} request
- */
-async function ask(url, request) {
-  let answer;
-  try {
-    answer = await fetch(url, { cache: "no-store", ...request });
-  } catch {
-    throw new ProblemError(0, { code: "unreachable", title: "No answer", detail: "The server could not be reached." });
-  }
-  if (answer.ok) return answer;
-  const retryAfter = Number.parseInt(answer.headers.get("Retry-After") ?? "", 10);
-  throw new ProblemError(answer.status, await readProblem(answer), Number.isNaN(retryAfter) ? null : retryAfter);
-}
-
-/** @param {Response} answer */
-async function readProblem(answer) {
-  const title = `HTTP ${answer.status} ${answer.statusText}`.trim();
-  const type = answer.headers.get("Content-Type") ?? "";
-  if (!type.startsWith("application/problem+json")) return { title };
-  return answer.json().catch(() => ({ title }));
 }
 
 /** @param {Event} event */

@@ -3,7 +3,7 @@
 from .broker import Excerpt, ReplayLimits, TopicsFullError
 from .brokers.memory import MemoryBroker
 from .cursor import Cursor
-from .feeds import run_ticking_feed
+from .feeds import Feed, Publish, run_feed, run_ticking_feed
 from .history import HistoryLimits
 from .hub import BatchTooLargeError, Hub, HubLimits, MessageTooLargeError, TopicInfo
 from .message import (
@@ -19,6 +19,7 @@ from .message import (
     Notice,
     Origin,
     joined,
+    reckoned_size,
 )
 from .rules import Overflow, RulesOf, TopicRules, same_rules
 from .selection import Selection
@@ -34,6 +35,7 @@ __all__ = [
     "Draft",
     "Earliest",
     "Excerpt",
+    "Feed",
     "Flush",
     "Form",
     "Gap",
@@ -49,6 +51,7 @@ __all__ = [
     "Notice",
     "Origin",
     "Overflow",
+    "Publish",
     "ReplayLimits",
     "Rewind",
     "RulesOf",
@@ -59,6 +62,8 @@ __all__ = [
     "TopicRules",
     "TopicsFullError",
     "joined",
+    "reckoned_size",
+    "run_feed",
     "run_ticking_feed",
     "same_rules",
 ]

@@ -113,5 +113,11 @@ class Broker(Protocol):
     def forget(self, topic: str) -> bool:
         """Forget `topic` where nothing is kept of it: whether it is forgotten."""
 
+    def drop(self, topic: str) -> None:
+        """Forget `topic` with all that is kept of it, for good: its name must never be used again.
+
+        So nobody can come back for it, and no gap tells of it.
+        """
+
     def attach(self, deliver: Deliver) -> None:
         """Deliver to this hub from now on."""

@@ -232,6 +232,16 @@ class Hub:
         topic.tell(self._broker.purge(name))
         return True
 
+    def drop(self, name: str) -> None:
+        """Forget the topic with all that is kept of it, for good: its name must never be used again.
+
+        Nobody may be subscribed to it, or keep it.
+        """
+        topic = self._topics.get(name)
+        assert topic is None or topic.is_unused(), f"{name} is in use"
+        self._topics.pop(name, None)
+        self._broker.drop(name)
+
     def set_tap(self, topic: str, callback: Callable[[Message], object] | None) -> None:
         """Let `callback`, the one tap of `topic`, see each message before any subscription does; None ends
         it.
@@ -307,7 +317,9 @@ class Hub:
     def leave(self, subscription: Subscription) -> None:
         """See `LiveTopics`."""
         for name in subscription.selection.names:
-            self._topics[name].direct.pop(subscription, None)
+            topic = self._topics[name]
+            topic.direct.pop(subscription, None)
+            topic.tell_unwatched()
         for prefix in subscription.selection.prefixes:
             group = self._groups.get(prefix)
             if group is None or subscription not in group:
@@ -317,6 +329,7 @@ class Hub:
                 del self._groups[prefix]
                 for topic in self._matching(prefix):
                     topic.groups.remove(group)
+                    topic.tell_unwatched()
 
     def close(self, subscription: Subscription) -> None:
         """See `LiveTopics`."""
@@ -338,6 +351,16 @@ class Hub:
         if entry.watched is None:
             entry.watched = trio.Event()
         await entry.watched.wait()
+
+    async def wait_unwatched(self, topic: str) -> None:
+        """Wait until nobody is subscribed to `topic`, which must be there (`keep`)."""
+        entry = self._topics[topic]
+        if not entry.watchers:
+            await trio.lowlevel.checkpoint()
+            return
+        if entry.unwatched is None:
+            entry.unwatched = trio.Event()
+        await entry.unwatched.wait()
 
     # Looking
 

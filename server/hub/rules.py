@@ -38,6 +38,8 @@ class TopicRules:
     history: HistoryLimits = field(default_factory=HistoryLimits)
     compress: bool = False
     """Whether its event streams are compressed where the client does not say otherwise."""
+    whole: bool = False
+    """Whether what is kept of it is replayed whole, however much that is."""
 
 
 RulesOf = Callable[[str], TopicRules]

@@ -43,6 +43,10 @@ WIDE = 16
 _FLUSH = Flush()
 
 
+def _nobody(_: CloseReason) -> None:
+    """Whom to tell of the end once it has been left."""
+
+
 class Sink(Protocol):
     """Where ready-made frames may leave without waiting (`transport.OrderedStream`)."""
 
@@ -159,6 +163,8 @@ class Subscription:
         self._stop_taking()
         self._written()
         self.discard()
+        # It may well hold this subscription, and a cycle would have to be looked for.
+        self._close = _nobody
 
     @property
     def is_catching_up(self) -> bool:

@@ -19,7 +19,7 @@ Group = dict[Subscription, None]
 class Topic:
     """One topic of this process."""
 
-    __slots__ = ("direct", "groups", "name", "publishing", "readers", "rules", "tap", "watched")
+    __slots__ = ("direct", "groups", "name", "publishing", "readers", "rules", "tap", "unwatched", "watched")
 
     def __init__(self, name: str, rules: TopicRules) -> None:
         self.name = name
@@ -33,13 +33,14 @@ class Topic:
         self.groups: list[Group] = []
         """Live subscriptions by each pattern that stands for it."""
         self.watched: trio.Event | None = None
+        self.unwatched: trio.Event | None = None
         self.tap: Callable[[Message], object] | None = None
         self.publishing = trio.Lock()
         """Held while a publisher waits for room, where the topic blocks."""
 
     def is_unused(self) -> bool:
         """Whether nobody would miss it, as far as is known here."""
-        return not self.readers and self.watched is None and self.tap is None
+        return not self.readers and self.watched is None and self.unwatched is None and self.tap is None
 
     def release(self) -> None:
         """One of `readers` lets go."""
@@ -50,6 +51,12 @@ class Topic:
         if self.watched is not None:
             self.watched.set()
             self.watched = None
+
+    def tell_unwatched(self) -> None:
+        """Somebody has left: wake who waits for the last one to."""
+        if self.unwatched is not None and not self.watchers:
+            self.unwatched.set()
+            self.unwatched = None
 
     @property
     def watchers(self) -> int:

@@ -3,7 +3,8 @@
 Used by everything above.
 """
 
-from .data_directory import open_data_directory
+from .data_directory import open_data_directory, open_temporary_directory
+from .garbage import rare_full_collections, run_full_collections
 from .reasons import CloseReason, reconnects
 from .registry import (
     STREAM_KINDS,
@@ -25,5 +26,8 @@ __all__ = [
     "StreamKind",
     "WriteDeadlineError",
     "open_data_directory",
+    "open_temporary_directory",
+    "rare_full_collections",
     "reconnects",
+    "run_full_collections",
 ]

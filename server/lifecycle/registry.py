@@ -59,6 +59,7 @@ class OpenStream:
         self.kind = kind
         self.head = head
         self.bytes_sent = 0
+        """Of an upload: received."""
         self.opened_at = trio.current_time()
         self.reason: CloseReason | None = None
         self.scope = trio.CancelScope()

@@ -18,7 +18,12 @@ from ..wire.problem import Problem
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ALLOWED_METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
-_ALLOWED_HEADERS = "Content-Type, Last-Event-ID, Authorization, Idempotency-Key, Prefer"
+_ALLOWED_HEADERS = (
+    "Content-Type, Last-Event-ID, Authorization, Idempotency-Key, Prefer, If-Match, If-None-Match, If-Range, "
+    "Range, X-Run-Id"
+)
+_ALLOWED_PREFIXES = ("x-stainless-", "openai-")
+"""How headers begin that OpenAI's clients add to every request."""
 _EXPOSED_HEADERS = "Location, Retry-After"
 _PREFLIGHT_SECONDS = "600"
 
@@ -109,9 +114,16 @@ def preflight_headers(head: RequestHead, rules: OriginRules) -> dict[str, str] |
         return None
     return headers | {
         "Access-Control-Allow-Methods": _ALLOWED_METHODS,
-        "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
+        "Access-Control-Allow-Headers": ", ".join([_ALLOWED_HEADERS, *_asked_headers(head)]),
         "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
     }
+
+
+def _asked_headers(head: RequestHead) -> list[str]:
+    """Those of the headers that the browser asks for which only clients of other ecosystems send."""
+    asked = head.header("access-control-request-headers") or ""
+    names = {name.strip().lower() for name in asked.split(",")}
+    return sorted(name for name in names if name.startswith(_ALLOWED_PREFIXES) and name.isascii())
 
 
 def _is_listed(origin: str, rules: OriginRules) -> bool:

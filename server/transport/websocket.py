@@ -119,6 +119,8 @@ async def serve_websocket(stream: OrderedStream, head: RequestHead, early: bytes
         # answer a ping, and a write of its own can find the connection gone.  Both mean what `receive` says:
         # it is over.
         stream.mark_broken()
+    finally:
+        wire.let_go()
 
 
 async def _shake_hands(
@@ -233,6 +235,12 @@ class _Wire(trio.abc.Stream):
         if self._opening is not None:
             self._opening.set()
             self._opening = None
+
+    def let_go(self) -> None:
+        """Nobody reads or writes any more.  The two know each other: what one connection has kept would
+        otherwise wait for the collector of cycles.
+        """
+        self._websocket = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._handshake:

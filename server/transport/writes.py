@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, runtime_checkable
 
 import trio
 
@@ -64,6 +64,37 @@ class ByteStream(Protocol):
 
         A cancelled call breaks the stream.
         """
+
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@runtime_checkable
+class HeadHolder(Protocol):
+    """A connection that holds the head of an answer back until something is sent behind it."""
+
+    framing: Framing
+
+    def replace_head(self, status: int, headers: Headers) -> None:
+        """Let the head that is held be that of another answer: with `status`, and with `headers` in place of
+        what described the body (`DESCRIBING`).  Its body is not framed.
+
+        Only before anything was sent.  Never waits.
+        """
+
+
+DESCRIBING = frozenset(
+    {
+        b"content-disposition",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"etag",
+        b"last-modified",
+        b"transfer-encoding",
+    }
+)
+"""Headers that describe a body, in lower case."""
 
 
 class OrderedStream:
@@ -130,6 +161,14 @@ class OrderedStream:
         """Keep `data`, to leave before all that is sent from now on, in one write with it."""
         self._rest += data
 
+    def replace_head(self, status: int, headers: Headers) -> None:
+        """See `HeadHolder`."""
+        _, *lines = self._rest.removesuffix(b"\r\n\r\n").split(b"\r\n")
+        kept = [line for line in lines if line.partition(b":")[0].strip().lower() not in DESCRIBING]
+        added = [name + b": " + value for name, value in headers]
+        self._rest = b"\r\n".join([b"HTTP/1.1 %d " % status, *kept, *added, b"", b""])
+        self.framing = Framing.IDENTITY
+
     async def send_all(self, data: bytes) -> None:
         """Write the rest, where there is one, then `data`.
 
@@ -161,6 +200,35 @@ class OrderedStream:
             self._writers -= 1
             if self._queue is not None:
                 self._queue.unpark()
+
+    async def send_file_part(self, descriptor: int, start: int, count: int) -> int:
+        """Write the rest, where there is one, then bytes of an open file, from `start` on and at most
+        `count`.
+
+        Only over plain TCP.  Returns how many bytes of the file left, 0 where it ends at `start`.
+
+        Raises:
+            WriteDeadlineError: the peer took no byte within the write deadline.
+            trio.BrokenResourceError: the connection broke, now or before.
+            OSError: the file cannot be read.
+        """
+        assert isinstance(self._stream, TcpStream)
+        while self._rest or self._writers:
+            await self.send_all(b"")
+        if self._broken:
+            _raise_broken()
+        self._writers += 1
+        try:
+            sent = await self._stream.send_file_part(descriptor, start, count)
+            self.bytes_sent += sent
+        except BaseException:
+            self.mark_broken()
+            raise
+        finally:
+            self._writers -= 1
+            if self._queue is not None:
+                self._queue.unpark()
+        return sent
 
     async def _wait_turn(self) -> None:
         if self._queue is None:

@@ -12,7 +12,7 @@ from ..hub import BatchTooLargeError, Draft, Hub, Message, MessageTooLargeError,
 from ..lifecycle import CloseReason, RequestHead
 from ..streams import StreamBody, compressed, refused_events
 from ..transport import STREAM_HEADERS, DrainGate, RunStream
-from ..wire import sse
+from ..wire import openai_errors, sse
 from ..wire.content_coding import Coding
 from ..wire.problem import CONTENT_TYPE, Problem, ProblemError
 
@@ -42,10 +42,21 @@ def json_response(value: object, status: int = 200) -> Response:
     return json_answer(value, status).response()
 
 
-def problem_response(problem: Problem) -> Response:
-    """`problem` as application/problem+json."""
+def told(head: RequestHead | None, problem: Problem) -> tuple[int, str, bytes]:
+    """How `problem` is told to who asks with `head`: status, Content-Type and body.
+
+    Below `/v1` as OpenAI's clients read errors, everywhere else as application/problem+json.
+    """
+    if head is not None and head.path.startswith("/v1/"):
+        return openai_errors.status_of(problem), openai_errors.CONTENT_TYPE, openai_errors.error_body(problem)
+    return problem.status, CONTENT_TYPE, problem.encode()
+
+
+def problem_response(problem: Problem, head: RequestHead | None = None) -> Response:
+    """`problem` as an answer to the request with `head`."""
+    status, content_type, body = told(head, problem)
     headers = {"Cache-Control": "no-store", **problem.headers}
-    return Response(problem.encode(), problem.status, headers=headers, content_type=CONTENT_TYPE)
+    return Response(body, status, headers=headers, content_type=content_type)
 
 
 def event_stream(run: RunStream) -> Response:
@@ -70,10 +81,11 @@ def refuse_events(
     """The answer to a request for an event stream that cannot be served for now.
 
     EventSource gives up for good at any status but 200: a client that names `text/event-stream` gets an event
-    stream of one `closing`, as its whole body; every other client the problem `code`.
+    stream of one `closing`, as its whole body; every other client the problem `code`.  So do those of other
+    ecosystems, whatever they accept: they know no such event.
     """
     retry_ms = gate.retry_ms()
-    if head.accepts_event_stream:
+    if head.accepts_event_stream and not head.path.startswith(("/v1/", "/api/")):
         return refused_events(reason, retry_ms)
     return Problem(code, detail, headers={"Retry-After": str(max(1, round(retry_ms / 1000)))})
 
@@ -100,6 +112,7 @@ __all__ = [
     "problem_response",
     "refuse_events",
     "refused_response",
+    "told",
     "topics_full",
 ]
 

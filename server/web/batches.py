@@ -7,7 +7,7 @@ in between.  The first line that is wrong is named by its number, from 1, as the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Annotated, NoReturn, TypeVar
 
 import msgspec
@@ -19,7 +19,6 @@ from ..wire.problem import ProblemError
 from .requests import check_name
 
 RESERVED_EVENTS = frozenset({"gap", "closing", "heartbeat", "open", "error"})
-RESERVED_TOPICS = frozenset({"clock", "stats"})
 RETRY_MS = (500, 60_000)
 """Between which a published reconnection time is clamped."""
 
@@ -64,14 +63,14 @@ def event_fault(event: str) -> str | None:
     return None
 
 
-def check_topic(topic: str) -> None:
-    """Refuse what is no name, and what the server alone publishes.
+def check_topic(topic: str, reserved: Container[str]) -> None:
+    """Refuse what is no name, and the `reserved` topics, which the server alone publishes.
 
     Raises:
         ProblemError: `name_invalid`, `topic_reserved`.
     """
     check_name(topic)
-    if topic in RESERVED_TOPICS:
+    if topic in reserved:
         raise ProblemError("topic_reserved", f"The topic {topic} is published by the server alone.")
 
 
@@ -84,8 +83,9 @@ async def read_batch(body: bytes, topic: str) -> list[Draft]:
     return await _read(body, Entry, lambda entry, number: topic)  # noqa: ARG005 - as the other one
 
 
-async def read_batch_across_topics(body: bytes) -> list[Draft]:
-    """The messages of `body`, in order, each for the topic that its line names.  At least one.
+async def read_batch_across_topics(body: bytes, reserved: Container[str]) -> list[Draft]:
+    """The messages of `body`, in order, each for the topic that its line names, none of them `reserved`.  At
+    least one.
 
     Raises:
         ProblemError: `json_malformed`, `body_invalid`, `body_too_large`, `topic_reserved`.
@@ -95,7 +95,7 @@ async def read_batch_across_topics(body: bytes) -> list[Draft]:
     def topic_of(entry: TopicEntry, number: int) -> str:
         if entry.topic not in checked:
             try:
-                check_topic(entry.topic)
+                check_topic(entry.topic, reserved)
             except ProblemError as error:
                 code = "body_invalid" if error.problem.code == "name_invalid" else error.problem.code
                 _refuse(number, "/topic", error.problem.detail, code)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 
 from ..rooms.documents import DocumentInfo, Documents, StoreError
+from ..streams import head_of
 from ..wire.problem import Problem, ProblemError
 from .answers import json_response, problem_response
 from .handshakes import documents_unavailable
-from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, head_of, query_of, whole_number
+from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, query_of, whole_number
 
 
 def documents_blueprint(documents: Documents | None) -> Blueprint:

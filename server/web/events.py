@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from quart import Blueprint, Response, request
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
-from ..hub import After, Cursor, Earliest, Form, Live, Rewind, Selection, Start, TopicsFullError
+from ..hub import Form, Selection, TopicsFullError
 from ..lifecycle import CloseReason, RequestHead
-from ..streams import ENVELOPE_FORMS, EVENT_FORMS, EventServices, EventStream
+from ..streams import ENVELOPE_FORMS, EVENT_FORMS, EventServices, EventStream, head_of
 from ..transport import Framing
-from ..wire import sse
 from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
 from .answers import compressed_event_stream, event_stream, refuse_events, refused_response
 from .requests import (
+    check_accepts_events,
     check_name,
     coding_of,
     compression_asked,
-    head_of,
     one_of,
     queries_of,
     query_of,
-    whole_number,
 )
+from .starts import start_of
 
 MAX_ENTRIES = 64
 """Topics and patterns that one connection may ask for."""
@@ -67,11 +64,11 @@ def open_events(
 ) -> Response:
     """The answer that streams `selection` in `forms`, as `head` and `query` ask."""
     visible_heartbeat = one_of(query, "heartbeat", ("comment", "event")) == "event"
-    start = _start(head, query)
+    start = start_of(head, query)
     hub = services.hub
     compress = compression_asked(query, default=any(hub.rules(name).compress for name in selection.names))
     coding = coding_of(head, codings) if compress else None
-    _check_accepts_events(head)
+    check_accepts_events(head)
     if services.gate.draining:
         detail = "The server is shutting down."
         return refused_response(
@@ -99,21 +96,3 @@ def _selection(entries: Sequence[str]) -> Selection:
         if name or not entry:
             check_name(name)
     return Selection.of(entries)
-
-
-def _start(head: RequestHead, query: dict[str, str]) -> Start:
-    """Where the stream begins.  The header wins: EventSource moves it, while the URL stays as it was."""
-    rewind = whole_number(query, "rewind", 0, least=0, most=1_000_000)
-    text = head.header("last-event-id") or query.get("last_event_id") or ""
-    if text == "earliest":
-        return Earliest()
-    if text:
-        # An id that is none is of an epoch that never was: the client is told of a gap, not of an error.
-        return After(Cursor.parse(text) or Cursor("", 0))
-    return Rewind(rewind) if rewind else Live()
-
-
-def _check_accepts_events(head: RequestHead) -> None:
-    accept = head.header("accept")
-    if accept and not parse_accept_header(accept, MIMEAccept).best_match([sse.CONTENT_TYPE]):
-        raise ProblemError("form_unacceptable", "Available here: text/event-stream.")

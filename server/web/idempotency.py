@@ -88,13 +88,20 @@ class IdempotencyKeys:
     def __len__(self) -> int:
         return len(self._running) + len(self._finished)
 
-    async def answer(self, request: KeyedRequest | None, perform: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def answer(
+        self,
+        request: KeyedRequest | None,
+        perform: Callable[[], Awaitable[Answer]],
+        counts: Callable[[Answer], bool] | None = None,
+    ) -> Answer:
         """What `perform` answers, or has answered: it is called at most once for a key.
 
         Args:
             request: None for one without a key, for which `perform` is just called.
             perform: has its effect and returns, or raises and has none.  So also when it is cancelled: it
             ends as cancelled before the effect, or returns after it.
+            counts: whether an answer that is kept is still one to be given again; where it is not, it is as
+            if the key had not been used.
 
         Cancelled before the effect, it leaves the key to the next who waits for it, or comes.
 
@@ -119,8 +126,11 @@ class IdempotencyKeys:
             else:
                 await trio.lowlevel.checkpoint()
             # It is held here: that it was forgotten in the meantime must not bring a second effect.
-            if known.answer is not None:
+            if known.answer is None:
+                continue
+            if counts is None or counts(known.answer):
                 return known.answer
+            self._forget(scope, known.answer)
 
     async def _perform(self, request: KeyedRequest, perform: Callable[[], Awaitable[Answer]]) -> Answer:
         scope, fingerprint = request
@@ -157,6 +167,12 @@ class IdempotencyKeys:
         now = trio.current_time()
         while self._finished and next(iter(self._finished.values())).expires_at <= now:
             self._forget_oldest()
+
+    def _forget(self, scope: KeyScope, answer: Answer) -> None:
+        """Forget `answer`, where it is the one that is kept for this key."""
+        finished = self._finished.get(scope)
+        if finished is not None and finished.answer is answer:
+            self.size -= self._finished.pop(scope).size
 
     def _forget_oldest(self) -> None:
         self.size -= self._finished.pop(next(iter(self._finished))).size

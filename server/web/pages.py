@@ -30,7 +30,7 @@ class _Asset:
 
 
 def pages_blueprint(rooms_url: str | None) -> Blueprint:
-    """The routes `/` and `/client/…`.
+    """The routes `/`, `/chat` and `/client/…`.
 
     `rooms_url` is where rooms are served (`ws://host:port`), None where that is the origin of the page.
     """
@@ -42,6 +42,10 @@ def pages_blueprint(rooms_url: str | None) -> Blueprint:
     @blueprint.get("/")
     async def index() -> Response:
         return await _answer(assets["index.html"], policy)
+
+    @blueprint.get("/chat")
+    async def chat() -> Response:
+        return await _answer(assets["chat.html"], policy)
 
     @blueprint.get("/client/<name>")
     async def client(name: str) -> Response:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from quart import Blueprint, Response, request
 
 from ..hub import Draft, Hub, Message
 from ..lifecycle import RequestHead
+from ..streams import head_of
 from ..wire import ndjson
 from ..wire.problem import ProblemError
 from .answers import Answer, json_answer, publish_or_refuse
 from .batches import Entry, check_topic, event_fault, read_batch, read_batch_across_topics
 from .idempotency import IdempotencyKeys, agreed_key, key_of, keyed_request
-from .requests import content_type_of, decode_json, decode_text, head_of, query_of, read_body
+from .requests import content_type_of, decode_json, decode_text, query_of, read_body
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -25,8 +26,10 @@ class Publication(Entry):
     idempotency_key: str | None = None
 
 
-def publishing_blueprint(hub: Hub, keys: IdempotencyKeys, max_body: int) -> Blueprint:
-    """The routes that publish to topics; a body may have `max_body` bytes."""
+def publishing_blueprint(
+    hub: Hub, keys: IdempotencyKeys, max_body: int, reserved: Container[str]
+) -> Blueprint:
+    """The routes that publish to topics, but not to those `reserved`; a body may have `max_body` bytes."""
     blueprint = Blueprint("publishing", __name__)
 
     async def perform(drafts: Sequence[Draft], shape: Callable[[list[Message]], object]) -> Answer:
@@ -34,7 +37,7 @@ def publishing_blueprint(hub: Hub, keys: IdempotencyKeys, max_body: int) -> Blue
 
     @blueprint.post("/topics/<topic>")
     async def publish_to_one(topic: str) -> Response:
-        check_topic(topic)
+        check_topic(topic, reserved)
         head = head_of(request)
         query_of(head, frozenset())
         media_type = _media_type(head, JSON, TEXT, ndjson.CONTENT_TYPE)
@@ -64,7 +67,7 @@ def publishing_blueprint(hub: Hub, keys: IdempotencyKeys, max_body: int) -> Blue
         media_type = _media_type(head, ndjson.CONTENT_TYPE)
         key = key_of(head)
         body = await read_body(request, max_body)
-        drafts = await read_batch_across_topics(body)
+        drafts = await read_batch_across_topics(body, reserved)
 
         def shape(messages: list[Message]) -> object:
             topics = dict.fromkeys(message.topic for message in messages)

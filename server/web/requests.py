@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 from quart import Request
 
 from ..lifecycle import RequestHead
-from ..streams import PulledRequest
-from ..wire import json_text
+from ..streams import PulledRequest, preferred_type
+from ..wire import json_text, sse
 from ..wire.content_coding import Coding, UnacceptableError, negotiate
 from ..wire.problem import ProblemError
 
@@ -26,29 +26,6 @@ _NAME = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}")
 _T = TypeVar("_T")
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)]
-
-
-def head_of(request: Request) -> RequestHead:
-    """The head of the request under way: the server's own, or one made from the ASGI scope where there is
-    none.
-    """
-    scope = cast("dict[str, Any]", request.scope)
-    head = scope.get("sluiceway.head")
-    if head is None:
-        head = scope["sluiceway.head"] = _head_of_scope(scope)
-    return cast("RequestHead", head)
-
-
-def _head_of_scope(scope: dict[str, Any]) -> RequestHead:
-    return RequestHead(
-        method=scope["method"],
-        path=scope["raw_path"].decode("latin-1"),
-        query=scope["query_string"].decode("latin-1"),
-        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-        peer=(scope.get("client") or ("",))[0],
-        local=(scope.get("server") or ("",))[0],
-        secure=scope["scheme"] == "https",
-    )
 
 
 def check_name(name: str) -> str:
@@ -159,6 +136,15 @@ def coding_of(head: RequestHead, codings: Sequence[Coding]) -> Coding | None:
     except UnacceptableError:
         names = ", ".join(coding.name for coding in codings)
         raise ProblemError("form_unacceptable", f"Available here: {names}, identity.") from None
+
+
+def check_accepts_events(head: RequestHead) -> None:
+    """
+    Raises:
+        ProblemError: `form_unacceptable`, where the client does not take an event stream.
+    """
+    if preferred_type(head, [sse.CONTENT_TYPE]) is None:
+        raise ProblemError("form_unacceptable", "Available here: text/event-stream.")
 
 
 def content_type_of(head: RequestHead) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from ..rooms import (
     room_message,
     server_draft,
 )
-from ..streams import EventServices
+from ..streams import EventServices, head_of
 from ..wire.content_coding import Coding
 from ..wire.problem import ProblemError
 from .answers import Answer, json_answer, json_response, publish_or_refuse
@@ -32,7 +32,6 @@ from .requests import (
     check_name,
     content_type_of,
     decode_json,
-    head_of,
     query_of,
     read_body,
     whole_number,

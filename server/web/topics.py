@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from fnmatch import fnmatchcase
 
 import msgspec
 from quart import Blueprint, Response, request
 
 from ..hub import Cursor, Gap, Hub, Message, TopicInfo
-from ..streams import EventServices, shown_gap
+from ..streams import EventServices, head_of, shown_gap
 from ..wire.problem import ProblemError
 from ..wire.times import rfc3339
 from .answers import json_response
 from .batches import check_topic
-from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, head_of, query_of, whole_number
+from .requests import DEFAULT_PAGE, MAX_PAGE, check_name, query_of, whole_number
 
 MAX_PATTERN = 256
 """Characters of a pattern.  What it takes to read one grows with their square, and many are kept as read."""
 
 
-def topics_blueprint(services: EventServices) -> Blueprint:
-    """The routes of `/topics`."""
+def topics_blueprint(services: EventServices, reserved: Container[str]) -> Blueprint:
+    """The routes of `/topics`.  Those that are `reserved` are not emptied."""
     blueprint = Blueprint("topics", __name__)
     hub = services.hub
 
@@ -36,7 +36,7 @@ def topics_blueprint(services: EventServices) -> Blueprint:
 
     @blueprint.delete("/topics/<topic>")
     async def purge(topic: str) -> Response:
-        check_topic(topic)
+        check_topic(topic, reserved)
         query_of(head_of(request), frozenset())
         if not hub.purge(topic):
             raise _unknown()

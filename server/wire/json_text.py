@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 # One without an end reaches to the end of the text: otherwise each quotation mark in it would be tried as
 # the beginning of another, in time that grows with the square of the length.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -101,7 +101,8 @@ def _depth_exceeds(text: bytes, limit: int) -> bool:
     if len(text) <= 2 * limit or text.count(b"[") + text.count(b"{") <= limit:
         return False
     depth = 0
-    for bracket in _NOT_BRACKETS.sub(b"", _STRING.sub(b"", text)):
+    # Not by a pattern: with the pieces that it would make, this took seventy times the text.
+    for bracket in _STRING.sub(b"", text).translate(None, _NOT_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
         if depth > limit:
             return True

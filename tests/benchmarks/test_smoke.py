@@ -32,6 +32,9 @@ BATCHED = {
 }
 
 
+FILES = ["files", ONCE, "--megabytes=5"]
+
+
 def run(arguments: list[str], tmp_path: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments, f"--peers-dir={tmp_path}"],
@@ -62,6 +65,12 @@ def test_it_publishes_batches(name: str, tmp_path: Path) -> None:
     assert "missing" not in table
 
 
+def test_it_ends_generations_in_each_way(tmp_path: Path) -> None:
+    table = run(["cancel", "--generations=5", "--samples=2", "--rate=20"], tmp_path)
+    for provider in ("`openai`", "a function"):
+        assert table.count(f"| {provider}") == 3
+
+
 def test_members_of_many_rooms_come_and_go(tmp_path: Path) -> None:
     rooms = ["churn", "--members=12", "--rooms=4", "--churn=5", "--rate=20", "--seconds=1", ONCE]
     table = run([*rooms, "--only=sluiceway"], tmp_path)
@@ -76,3 +85,15 @@ def test_a_missing_peer_does_not_fail_the_others(tmp_path: Path) -> None:
     table = run([*RUNS["fanout"], "--only=ceiling", "--only=aiohttp"], tmp_path)
     assert "| aiohttp (missing) | – |" in table
     assert "Missing: aiohttp: aiohttp and uvloop not installed" in table
+
+
+def test_rows_are_compared_with_a_script(tmp_path: Path) -> None:
+    table = run(["rows", "--rows=3000", ONCE], tmp_path)
+    assert "| Sluiceway | " in table
+    assert "| apsw in a script | " in table
+
+
+def test_it_moves_files(tmp_path: Path) -> None:
+    table = run([*FILES, "--only=sluiceway"], tmp_path)
+    assert "| Sluiceway | " in table
+    assert "missing" not in table

@@ -1,4 +1,6 @@
-"""The `js` blocks about topics that docs/ has for a page run as they stand, in Chromium."""
+"""The `js` blocks about topics, datasets, generations and notifications that docs/ has for a page run as they
+stand, in Chromium.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,20 @@ from tests.browser.conftest import Visit
 from tests.support.process import ServerProcess
 
 DOCS = Path(__file__).parents[2] / "docs"
+MODULES = ("sluiceway", "datasets", "generations", "notifications", "toasts")
 BLOCKS = [
     pytest.param(match[1], id=f"{page.name}-{text.count(chr(10), 0, match.start()) + 1}")
     for page in sorted(DOCS.rglob("*.md"))
     for text in [page.read_text()]
     for match in re.finditer(r"^```js\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    if '"/client/sluiceway.js"' in match[1]
+    if any(
+        sign in match[1] for sign in (*[f'"/client/{each}.js"' for each in MODULES], 'fetch("/generations"')
+    )
 ]
 
 
 def test_there_are_blocks_to_run() -> None:
-    assert len(BLOCKS) >= 3
+    assert len(BLOCKS) >= 5
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -231,6 +231,11 @@ class Api:
     def stats(self) -> dict[str, Any]:
         return self._call("GET", "/stats")
 
+    def subscribers(self) -> dict[str, int]:
+        """How many subscribers each topic has."""
+        topics = self._call("GET", "/topics")["topics"]
+        return {each["topic"]: each["subscribers"] for each in topics}
+
     def open_events(self) -> int:
         """How many event streams are open."""
         return int(self.stats()["streams"]["events"])

@@ -98,6 +98,16 @@ def test_a_bad_flag_and_an_open_bind_end_the_start_with_exit_code_2(args: list[s
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "args", [["nobody"], ["local", "--local-model", "/nonexistent.gguf"]], ids=lambda args: args[0]
+)
+def test_a_provider_that_lacks_something_ends_the_start_with_one_line(args: list[str]) -> None:
+    ended = run("--bind", "127.0.0.1:0", "--provider", *args)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("sluiceway: error: ")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_an_open_bind_is_served_where_insecure_says_so() -> None:
     with ServerProcess(["--bind", "0.0.0.0:0", "--insecure"]) as server:
         assert exchange(server.port, b"GET /health/live HTTP/1.0\r\n\r\n")[0] == 200

@@ -132,6 +132,18 @@ def test_does_not_start_with(args: list[str], env: dict[str, str], said: str, tm
         assert said in log.read_text()
 
 
+def test_ends_when_what_it_cannot_do_without_fails_behind_its_start(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="needs xllamacpp: pip install -e '.[local]'")
+    model = tmp_path / "damaged.gguf"
+    # It looks like a model, and loading it, beside what is served already, shows that it is none.
+    model.write_bytes(b"GGUF" + bytes(64))
+    log = tmp_path / "log"
+    env = {"SLUICEWAY_PROVIDER": "local", "SLUICEWAY_LOCAL_MODEL": str(model)}
+    with stock_command(log, env=env) as process:
+        process.wait(30)
+        assert f"the model {model} cannot be loaded" in log.read_text()
+
+
 def test_serves_on_a_unix_socket(tmp_path: Path) -> None:
     log, path = tmp_path / "log", tmp_path / "socket"
     with stock_command(log, "--bind", f"unix:{path}"):

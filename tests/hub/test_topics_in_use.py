@@ -109,3 +109,25 @@ async def test_a_forgotten_topic_is_a_gap_to_those_who_had_read_of_it(autojump_c
     with reader.subscription:
         await reader.write_once()
     assert reader.wire == ["gap evicted"]
+
+
+async def test_a_topic_that_is_dropped_is_gone_and_makes_no_gap_in_others() -> None:
+    hub = open_small(10)
+    await hub.publish(drafts("x", topic="a"))
+    before = hub.head
+    await hub.publish(drafts("y", "z", topic="internal/1"))
+    hub.drop("internal/1")
+    hub.drop("internal/1")
+    assert names(hub) == ["a"]
+    assert hub.excerpt("internal/1", None, None, 10).messages == []
+    # `b` has no history yet: what was forgotten might have been its.
+    assert hub.excerpt("b", before, None, 10).gap is None
+    await hub.publish(drafts("x", topic="a"))
+    kept = hub.excerpt("a", None, None, 10).messages
+    assert hub.history_bytes == sum(message.size for message in kept)
+
+
+async def test_a_topic_that_somebody_reads_is_not_dropped() -> None:
+    hub = open_small(10)
+    with Subscriber(hub, topic="a").subscription, pytest.raises(AssertionError):
+        hub.drop("a")

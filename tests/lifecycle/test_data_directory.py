@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.lifecycle import open_data_directory
+from server.lifecycle import open_data_directory, open_temporary_directory
 from tests.support.process import ROOT
 
 HOLDER = """
@@ -60,3 +60,30 @@ def test_what_cannot_be_made_is_an_error_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(OSError, match="file"), open_data_directory(str(tmp_path / "file")):
         pass
+
+
+def test_a_temporary_one_is_this_users_alone_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with open_temporary_directory() as first, open_temporary_directory() as second:
+        assert first != second
+        assert stat.S_IMODE(first.stat().st_mode) == 0o700
+        (first / "large").write_text("")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_temporary_ones_that_nobody_holds_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, foreign, unnamed = (tmp_path / f"sluiceway-data-{name}" for name in ("left", "foreign", "unnamed"))
+    for path in (left, foreign, unnamed):
+        path.mkdir()
+        (path / "large").write_text("")
+    (left / "lock").write_text("")
+    (foreign / "lock").symlink_to("/etc/passwd")
+    with open_temporary_directory() as held:
+        assert set(tmp_path.iterdir()) == {foreign, unnamed, held}
+        with open_temporary_directory():
+            assert held.exists()

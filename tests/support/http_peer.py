@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import h11
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from server.application import Application, open_application
+from server.application import NOTHING, Application, Extension, open_application
+from server.generations import Provider
 from server.settings import Settings
 from server.transport import ConnectionServer
 
@@ -137,6 +138,12 @@ class HttpPeer:
             self._http.start_next_cycle()
         return Answer(response.status_code, _headers_of(response), b"".join(pieces))
 
+    async def post_events(self, target: str, json_body: object, **headers: str) -> EventReader:
+        """Send `json_body` and read the head of the answer, which is an event stream."""
+        headers.setdefault("content_type", "application/json")
+        response = await self._ask("POST", target, json.dumps(json_body).encode(), headers)
+        return EventReader(self, response.status_code, _headers_of(response))
+
     async def open_events(self, target: str, **headers: str) -> EventReader:
         """Ask for an event stream, as EventSource does, and read the head of the answer."""
         headers.setdefault("accept", "text/event-stream")
@@ -233,10 +240,20 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    settings: Settings | None = None, binds: Sequence[tuple[str, int]] = (LOCAL,)
+    settings: Settings | None = None,
+    binds: Sequence[tuple[str, int]] = (LOCAL,),
+    extension: Extension = NOTHING,
+    *,
+    provider: Provider | None = None,
 ) -> AsyncIterator[World]:
-    """The application over memory streams.  At the end every connection is cut, and must leave nothing."""
-    async with open_application(settings or Settings(), binds) as application:
+    """The application over memory streams, with `provider` where it is given.  At the end every connection is
+    cut, and must leave nothing.
+    """
+    settings = settings or Settings()
+    if provider is not None:
+        settings = replace(settings, provider=provider.name)
+        extension = replace(extension, providers={provider.name: provider})
+    async with open_application(settings, binds, extension=extension) as application:
         server = application.server()
         async with trio.open_nursery() as nursery:
             yield World(application, server, nursery)

@@ -8,15 +8,13 @@ client's end is a Trio stream that can also be cut.
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import trio
 
 from server.transport.sockets import TcpStream
-
-if TYPE_CHECKING:
-    import socket
 
 _DESCRIPTOR = 1_000_000
 """What an open socket answers as its number; nothing is ever done with it."""
@@ -100,6 +98,13 @@ class _Socket:
     def shutdown(self, how: int) -> None:
         self._check()
         self._kernel.server_said_eof = True
+        self._kernel.wake()
+
+    def setsockopt(self, level: int, name: int, value: bytes) -> None:
+        assert (level, name) == (socket.SOL_SOCKET, socket.SO_LINGER)
+        self._check()
+        self._kernel.to_client.clear()
+        self._kernel.reset = True
         self._kernel.wake()
 
     def close(self) -> None:

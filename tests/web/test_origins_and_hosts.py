@@ -102,6 +102,20 @@ async def test_a_preflight_of_a_listed_origin_says_what_is_allowed(autojump_cloc
         assert {"Last-Event-ID", "Authorization", "Idempotency-Key", "Prefer", "Content-Type"} <= set(allowed)
 
 
+async def test_a_preflight_allows_what_clients_of_other_ecosystems_send(autojump_clock: MockClock) -> None:
+    async with open_world(Settings(allow_origin=("https://app.example",))) as world:
+        answer = await world.request(
+            "OPTIONS",
+            "/v1/chat/completions",
+            origin="https://app.example",
+            access_control_request_method="POST",
+            access_control_request_headers="authorization,content-type,x-other,x-stainless-os,OpenAI-Project",
+        )
+        allowed = answer.headers["access-control-allow-headers"].split(", ")
+        assert {"X-Run-Id", "x-stainless-os", "openai-project"} <= set(allowed)
+        assert "x-other" not in allowed
+
+
 @pytest.mark.parametrize("origin", ["https://other.example", "null", "http://app.example"])
 async def test_a_preflight_of_another_origin_is_refused(autojump_clock: MockClock, origin: str) -> None:
     async with open_world(Settings(allow_origin=("https://app.example",))) as world:

@@ -18,6 +18,7 @@ from tests.support.http_peer import open_world
     ("target", "type"),
     [
         ("/", "text/html; charset=utf-8"),
+        ("/chat", "text/html; charset=utf-8"),
         ("/client/sluiceway.js", "text/javascript; charset=utf-8"),
         ("/client/page.css", "text/css; charset=utf-8"),
         ("/client/icon.svg", "image/svg+xml"),
@@ -47,6 +48,7 @@ async def test_files_have_their_type_a_policy_and_an_etag(
         "nothing.js",
         "__init__.py",
         "index.html",
+        "chat.html",
         "",
         "..%2fapplication.py",
         "..%2f..%2fpyproject.toml",

@@ -148,6 +148,12 @@ class MemoryBroker:
         del self._histories[topic]
         return True
 
+    def drop(self, topic: str) -> None:
+        """See `Broker.drop`."""
+        history = self._histories.pop(topic, None)
+        if history is not None:
+            self.size -= history.size
+
     # For replays of this store.
 
     def matching(self, selection: Selection) -> Iterator[tuple[str, History]]:

@@ -162,7 +162,11 @@ class MemoryReplay:
     def _skip_what_is_too_much(self) -> None:
         """Where more is kept than may be replayed, go on with the newest, and say what is left out."""
         limits = self._broker.replay_limits
-        matching = dict(self._broker.matching(self._selection))
+        matching = {
+            topic: history
+            for topic, history in self._broker.matching(self._selection)
+            if not self._broker.rules_of(topic).whole
+        }
         if (
             sum(map(len, matching.values())) <= limits.messages
             and sum(history.size for history in matching.values()) <= limits.size
