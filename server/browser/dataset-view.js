@@ -81,9 +81,9 @@ export class DatasetView {
     byId("curl-rows").textContent = rowsCommand(this.#base, name);
     this.#form.suggest(name);
     // The list never says 404, which a console would show as a fault.
-    const known = await askFor(this.#base, "datasets");
+    const [known] = await askFor(this.#base, "datasets", `?limit=1&after=${encodeURIComponent(justBefore(name))}`);
     if (name !== this.#name) return;
-    if (!known.some(({ dataset }) => dataset === name)) {
+    if (known?.dataset !== name) {
       this.#sign.show("idle", "Nothing here yet");
       return this.#tell("No dataset of this name. Import one.");
     }
@@ -144,4 +144,13 @@ export class DatasetView {
     if (fault === "") this.#input.removeAttribute("aria-invalid");
     else this.#input.setAttribute("aria-invalid", "true");
   }
+}
+
+/**
+ * What comes before `name` and behind every other name that does.
+ *
+ * @param {string} name
+ */
+function justBefore(name) {
+  return `${name.slice(0, -1)}${String.fromCharCode(name.charCodeAt(name.length - 1) - 1)}\uffff`;
 }

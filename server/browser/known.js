@@ -23,11 +23,12 @@ export function offer(list, links, known, inView) {
  *
  * @param {string} base
  * @param {"topics" | "rooms" | "datasets"} path
+ * @param {string} [query] Which part of it; the first hundred otherwise.
  * @returns {Promise<Record<string, any>[]>}
  */
-export async function askFor(base, path) {
+export async function askFor(base, path, query = "") {
   try {
-    const answer = await fetch(new URL(path, base), { headers: { Accept: "application/json" } });
+    const answer = await fetch(new URL(path + query, base), { headers: { Accept: "application/json" } });
     return answer.ok ? (await answer.json())[path] : [];
   } catch {
     return [];

@@ -233,7 +233,9 @@ class TcpStream(trio.abc.HalfCloseableStream):
     def reset(self) -> None:
         """Close the socket so that the peer sees a reset, and what it has not been sent is lost."""
         if self._sock.fileno() != -1:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # Some systems refuse that of a connection which the peer has reset: then there is nothing to do.
+            with suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     async def _wait(self, wait: Callable[[socket.socket], object]) -> None:

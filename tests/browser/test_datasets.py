@@ -60,6 +60,23 @@ def test_what_is_imported_is_shown(running_server: ServerProcess, visit: Visit) 
     assert visit.faults == []
 
 
+def test_a_dataset_is_found_among_more_than_a_page_of_them(visit: Visit) -> None:
+    page = visit.page
+    with ServerProcess() as server:
+        for name in [*(f"a{number:03}" for number in range(101)), "zz"]:
+            answer = page.request.post(
+                f"{server.url}/datasets/{name}", data=f"name\n{name}\n", headers={"Content-Type": "text/csv"}
+            )
+            assert answer.json()["state"] == "done"
+        for name in ("zz", "a100", "a000"):
+            _open(page, server, name)
+            expect(page.locator("#rows tbody td")).to_have_text([name])
+        for name in ("z", "zzz", "a"):
+            _open(page, server, name)
+            expect(page.locator("#rows-empty")).to_have_text("No dataset of this name. Import one.")
+    assert visit.faults == []
+
+
 def test_rows_come_a_page_at_a_time(running_server: ServerProcess, visit: Visit) -> None:
     page = visit.page
     _open(page, running_server, "pages")

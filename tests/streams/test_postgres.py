@@ -148,10 +148,13 @@ async def test_parameters_are_no_part_of_the_query(database: str) -> None:
         assert json.loads((await get(world))[2]) == [{"text": "'; DROP TABLE x; --"}]
 
 
-async def test_a_database_that_is_not_there_is_a_failure() -> None:
+async def test_a_database_that_is_not_there_is_told_with_a_status() -> None:
     source = postgres_rows("host=/nonexistent user=test", "SELECT 1")
     async with open_own(lambda: stream_rows(source)) as world:
-        assert (await get(world))[2:] == (b"", False)
+        answer = await world.request("GET", "/own")
+        assert answer.problem == (503, "storage_failed")
+        assert b"nonexistent" not in answer.body
+        await world.wait_no_stream()
         assert closed(world, "rows") == {CloseReason.FAILED: 1}
 
 

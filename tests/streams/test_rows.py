@@ -41,6 +41,7 @@ class Table:
     def __init__(self, count: int, *, fails_at: int | None = None, batch: int = 100) -> None:
         self.count = count
         self.fails_at = fails_at
+        self.opens = True
         self.batch = batch
         self.opened = self.closed = self.read = 0
         self.closed_at = 0.0
@@ -50,6 +51,8 @@ class Table:
         self.opened += 1
         try:
             await trio.lowlevel.checkpoint()
+            if not self.opens:
+                raise OSError("no database")
             yield Rows(("n", "text"), self._batches())
         finally:
             self.closed += 1
@@ -236,11 +239,14 @@ async def test_a_slow_reader_is_read_ahead_of_by_no_more_than_a_batch(autojump_c
 
 
 @pytest.mark.time_limit(1_000_000)
-@pytest.mark.parametrize("fails_at", [None, 200])
+@pytest.mark.parametrize(
+    ("opens", "fails_at", "steps"), [(True, None, 10), (True, 200, 10), (False, None, 3)]
+)
 async def test_cancelled_at_any_step_rows_leave_nothing_open(
-    autojump_clock: MockClock, fails_at: int | None
+    autojump_clock: MockClock, opens: bool, fails_at: int | None, steps: int
 ) -> None:
     table = Table(300, fails_at=fails_at)
+    table.opens = opens
 
     async def one() -> None:
         _, client = slow_connection(world, room=2000)
@@ -257,7 +263,8 @@ async def test_cancelled_at_any_step_rows_leave_nothing_open(
         assert table.opened == table.closed
 
     async with open_own(lambda: stream_rows(table.open)) as world:
-        assert await cancel_at_each_step(one, after=nothing_left) > 10
+        assert await cancel_at_each_step(one, after=nothing_left) > steps
+        assert world.application.registry.leaked == 0
 
 
 def misuses() -> list[tuple[Any, str]]:
