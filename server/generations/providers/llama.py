@@ -18,6 +18,9 @@ a fifth less.
 """
 
 
+_FIRST: dict[str, object] = {"messages": [{"role": "user", "content": "."}], "max_tokens": 1, "stream": True}
+
+
 @dataclass(frozen=True, slots=True)
 class LlamaOptions:
     """How much of the machine a model may take.
@@ -59,6 +62,9 @@ def load(file: Path, options: LlamaOptions, private: Path) -> Engine:
     params.ui = False
     try:
         engine: Engine = xllamacpp.Server(params)
+        # It is given before its loop runs.  Let go of before that, it would wait for the loop's end for ever,
+        # with the interpreter's lock (xllamacpp 2026.10, `~Server`).  Once it has answered, the loop runs.
+        engine.handle_chat_completions(_FIRST, lambda _: False)
     except (RuntimeError, ValueError) as error:
         raise ProviderMissingError(f"the model {file} cannot be loaded") from error
     return engine
