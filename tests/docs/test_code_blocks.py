@@ -87,18 +87,23 @@ def run_shell(text: str, address: str) -> None:
     script = text.replace(ADDRESS, address)
     for command in script.replace("\\\n", " ").splitlines():
         command = re.sub(r"^sluiceway ", f"{COMMAND} ", command)
-        streams = "curl -N" in command
-        limited = command.replace(
-            "curl", "curl --fail-with-body -sS --max-time 1" if streams else "curl --fail-with-body -sS"
+        # An answer of a model comes to its end; other streams are left once they have shown something.
+        endless = "curl -N" in command and not re.search(r"/generations|/v1/|/api/", command)
+        for seconds in (1, 5, 20) if endless else (20,):
+            done = run_limited(command, seconds)
+            if done.stdout:
+                break
+        assert done.returncode == (STREAM_ENDED_BY_LIMIT if endless else 0), (
+            f"{command}\n{done.stdout}{done.stderr}"
         )
-        done = subprocess.run(
-            ["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-        )
-        # An answer of a model comes to its end.
-        endless = streams and not re.search(r"/generations|/v1/|/api/", command)
-        allowed = (STREAM_ENDED_BY_LIMIT,) if endless else (0,)
-        assert done.returncode in allowed, f"{command}\n{done.stdout}{done.stderr}"
         assert done.stdout
+
+
+def run_limited(command: str, seconds: int) -> subprocess.CompletedProcess[str]:
+    limited = command.replace("curl", f"curl --fail-with-body -sS --max-time {seconds}")
+    return subprocess.run(
+        ["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
